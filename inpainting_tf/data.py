@@ -1,0 +1,523 @@
+"""Image collections, and batches of (image, mask, box) as a function of (seed, step).
+
+A source is a numbered collection: `len(source)`, `source.name(i)` and either encoded
+files (`source.read(i)` -> bytes) or drawn pictures (`source.render(indices, size)`).
+Sources: any TensorFlow Datasets data set with an `image` feature, a folder tree, a
+list file with an optional partition column, and the embedded synthetic faces.
+
+`batches` numbers the training examples 0, 1, 2, ...: example p is picture
+`shuffle_epoch(p mod n)`, flipped and masked by random numbers drawn from (seed, p)
+alone. So a run that resumes at step s starts at example s * batch_size, without
+reading what came before, and sees exactly what an uninterrupted run sees.
+
+Outputs per batch: `image` float32 [B, S, S, 3] in [-1, 1], `mask` float32 [B, S, S, 1]
+with 1 = missing, `box` int32 [B, 4] (top, left, height, width of the hole's region).
+"""
+
+import csv
+import hashlib
+import os
+import random
+import struct
+import threading
+
+import numpy as np
+import tensorflow as tf
+
+from inpainting_tf import images, masks, synthetic_faces
+
+# What the random numbers of an example are for; folded into its seed.
+_FLIP, _MASK = 1, 2
+
+# Replacements tried for an unusable picture; with half of a source unusable, the chance
+# that all of them fail is below 1e-30.
+MAX_REDRAWS = 100
+
+# What data sets call the part that training may choose by, in order of preference.
+VALIDATION_NAMES = ("validation", "val", "test")
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says what, where, and what to do."""
+
+
+# ----------------------------------------------------------------------- sources
+
+
+class FileSource:
+    """Picture files on disk.
+
+    Attributes:
+      paths: list of paths, the order of the collection.
+      description: one phrase for messages.
+    """
+
+    def __init__(self, paths, description):
+        self.paths = list(paths)
+        self.description = description
+
+    def __len__(self):
+        return len(self.paths)
+
+    def name(self, index):
+        return self.paths[index]
+
+    def read(self, index):
+        """Returns the file's bytes. Raises ImageError where it cannot be read."""
+        try:
+            with open(self.paths[index], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise images.ImageError(error.strerror or str(error)) from None
+
+
+class TfdsSource:
+    """One split of a prepared TensorFlow Datasets data set, by record number.
+
+    TFRecord shards are read in any order through the byte offsets of their records,
+    which are found once from the record headers; ArrayRecord shards have an index.
+    """
+
+    def __init__(self, builder, split):
+        self.description = f"{builder.info.name} {split}"
+        try:
+            instructions = builder.info.splits[split].file_instructions
+        except Exception as error:
+            raise DataError(
+                f"--split={split}: {builder.info.name} has the splits "
+                f"{', '.join(builder.info.splits)} ({_first_line(error)})"
+            ) from None
+        file_format = builder.info.file_format.value
+        if file_format == "tfrecord":
+            located = [_tfrecord_records(instruction) for instruction in instructions]
+            self._files = [path for path, _ in located]
+            counts = [len(records) for _, records in located]
+            self._file_of = np.repeat(np.arange(len(located)), counts)
+            self._records = np.concatenate([records for _, records in located])
+            self._array_records = None
+        elif file_format == "array_record":
+            self._array_records = builder.as_data_source(
+                split, deserialize_method="raw_bytes"
+            )
+        else:
+            raise DataError(
+                f"{self.description} is stored as {file_format}; prepare it as "
+                "tfrecord or array_record"
+            )
+
+    def __len__(self):
+        if self._array_records is not None:
+            return len(self._array_records)
+        return len(self._records)
+
+    def name(self, index):
+        return f"{self.description} record {index}"
+
+    def read(self, index):
+        """Returns the encoded picture of a record. Raises ImageError without one."""
+        example = tf.train.Example.FromString(self._record(index))
+        encoded = example.features.feature["image"].bytes_list.value
+        if not encoded:
+            raise images.ImageError("no encoded `image` feature")
+        return encoded[0]
+
+    def _record(self, index):
+        if self._array_records is not None:
+            return self._array_records[index]
+        offset, length = self._records[index]
+        with open(self._files[self._file_of[index]], "rb") as file:
+            return os.pread(file.fileno(), length, offset)
+
+
+class SyntheticFacesSource:
+    """The embedded faces: `count` of the unbounded population of a split."""
+
+    def __init__(self, split, count):
+        if split not in synthetic_faces.SPLITS:
+            raise DataError(
+                f"--split={split}: synthetic_faces has the splits "
+                f"{', '.join(synthetic_faces.SPLITS)}"
+            )
+        self.description = f"synthetic_faces {split}"
+        self._split = split
+        self._count = count
+
+    def __len__(self):
+        return self._count
+
+    def name(self, index):
+        return f"{self.description} {index}"
+
+    def render(self, indices, size):
+        """int64 [B] -> uint8 [B, size, size, 3]."""
+        return synthetic_faces.render(indices, size, split=self._split)[0]
+
+
+def folder_source(folder):
+    """Every picture file below a folder, sorted by path.
+
+    Raises:
+      DataError: the folder is missing or holds no picture.
+    """
+    if not os.path.isdir(folder):
+        raise DataError(f"--data_dir={folder}: no such folder")
+    paths = images.find_files(folder)
+    if not paths:
+        raise DataError(
+            f"--data_dir={folder}: no file ends in {', '.join(images.EXTENSIONS)}"
+        )
+    return FileSource(paths, f"folder {folder}")
+
+
+def list_sources(list_file, folder, split=None, validation_split=None, count=0):
+    """The training and validation pictures that a list names, in its order.
+
+    A CSV file has a header line with a `file` column (or `image_id`, as in CelebA's
+    own lists; otherwise the first column is taken) and may have a `partition` column.
+    Any other file is plain text: one path a line, optionally followed by a partition.
+
+    Args:
+      list_file: path of the list.
+      folder: where its paths start.
+      split: partition to train on; None for "train" where there is one, else all.
+      validation_split: None for "val", "validation" or "test" where there is one;
+        else `count` pictures are held out.
+      count: number of pictures to hold out.
+
+    Returns:
+      (training FileSource, validation FileSource).
+
+    Raises:
+      DataError: missing list, no such partition, or files that do not exist.
+    """
+    try:
+        with open(list_file, newline="", encoding="utf-8") as file:
+            rows = _list_rows(file, list_file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--data_list={list_file}: {_first_line(error)}") from None
+    partitions = {partition for _, partition in rows if partition}
+
+    def source(partition):
+        if partition is not None and partition not in partitions:
+            raise DataError(
+                f"{list_file} has no partition {partition!r}, only "
+                f"{', '.join(sorted(partitions)) or 'none at all'}"
+            )
+        paths = [
+            os.path.join(folder, name)
+            for name, own_partition in rows
+            if partition is None or own_partition == partition
+        ]
+        if not paths:
+            raise DataError(f"--data_list={list_file}: the list is empty")
+        absent = [path for path in paths if not os.path.isfile(path)]
+        if absent:
+            raise DataError(
+                f"--data_list={list_file}: {len(absent)} of {len(paths)} files are not "
+                f"there, the first is {absent[0]}; paths start at --data_dir={folder}"
+            )
+        return FileSource(paths, f"list {list_file} {partition or ''}".strip())
+
+    split = split or _first_of(("train",), partitions)
+    validation_split = validation_split or _first_of(VALIDATION_NAMES, partitions)
+    if validation_split is None:
+        return hold_out(source(split), count)
+    return source(split), source(validation_split)
+
+
+def _first_of(names, available):
+    return next((name for name in names if name in available), None)
+
+
+def _list_rows(file, list_file):
+    """Yields [(path, partition or None)] of a list file."""
+    if not list_file.lower().endswith(".csv"):
+        words = [line.split() for line in file if line.strip()]
+        return [(row[0], row[1] if len(row) > 1 else None) for row in words]
+    reader = csv.DictReader(file, skipinitialspace=True)
+    columns = reader.fieldnames or []
+    if not columns:
+        raise DataError(f"--data_list={list_file}: the list is empty")
+    key = next((c for c in ("file", "image_id") if c in columns), columns[0])
+    return [(row[key], row.get("partition")) for row in reader if row[key]]
+
+
+def tfds_sources(name, data_dir=None, split="train", validation_split=None):
+    """Training and validation split of a TensorFlow Datasets data set.
+
+    It is downloaded and prepared where that has not been done.
+
+    Args:
+      name: TFDS name, such as "celeb_a".
+      data_dir: where data sets are prepared; None for TFDS's own choice.
+      split: TFDS split syntax, such as "train[:12000]".
+      validation_split: likewise; None for validation, val or test if there is one.
+
+    Returns:
+      (training TfdsSource, validation TfdsSource).
+
+    Raises:
+      DataError: unknown name or split, no image feature, or a failed download.
+    """
+    import tensorflow_datasets as tfds  # Slow to import; only TFDS users pay for it.
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+    except Exception as error:
+        raise DataError(
+            f"--dataset={name}: not a TensorFlow Datasets name "
+            f"({_first_line(error)}); use one, or folder, list, synthetic_faces"
+        ) from None
+    if not builder.info.splits:
+        try:
+            builder.download_and_prepare()
+        except Exception as error:
+            raise DataError(
+                f"--dataset={name}: download or preparation failed "
+                f"({type(error).__name__}: {_first_line(error)}); get the pictures by "
+                "hand and use --dataset=folder --data_dir=<folder of pictures>"
+                + (" --crop=178" if name == "celeb_a" else "")
+            ) from None
+    if "image" not in builder.info.features:
+        raise DataError(
+            f"--dataset={name}: has no `image` feature, only "
+            f"{', '.join(builder.info.features)}"
+        )
+    validation_split = validation_split or _first_of(
+        VALIDATION_NAMES, builder.info.splits
+    )
+    if validation_split is None:
+        raise DataError(
+            f"--dataset={name} has only the splits {', '.join(builder.info.splits)}; "
+            "part one yourself, such as --split=train[:90%] "
+            "--validation_split=train[90%:]"
+        )
+    return TfdsSource(builder, split), TfdsSource(builder, validation_split)
+
+
+def _tfrecord_records(instruction):
+    """Finds the records of one file instruction: (path, int64 [n, 2] offset, length).
+
+    TFRecord framing: uint64 length, uint32 CRC of it, the data, uint32 CRC of those.
+    """
+    take = instruction.take if instruction.take >= 0 else instruction.examples_in_shard
+    wanted = instruction.skip + take
+    records = np.empty([wanted, 2], np.int64)
+    try:
+        with open(instruction.filename, "rb") as file:
+            offset = 0
+            for i in range(wanted):
+                header = os.pread(file.fileno(), 8, offset)
+                (length,) = struct.unpack("<Q", header)
+                records[i] = offset + 12, length
+                offset += 16 + length
+            if offset > os.fstat(file.fileno()).st_size:
+                raise struct.error
+    except OSError as error:
+        raise DataError(f"{instruction.filename}: {error.strerror}") from None
+    except struct.error:
+        raise DataError(
+            f"{instruction.filename}: the file ends early; prepare the data set again"
+        ) from None
+    return instruction.filename, records[instruction.skip :]
+
+
+def hold_out(source, count):
+    """Parts a file source in two by the hash of each file's name.
+
+    Args:
+      source: FileSource.
+      count: number of pictures to hold out.
+
+    Returns:
+      (rest, held_out): the choice depends on the names alone, so it stays the same
+      when the order or the folder's place changes.
+
+    Raises:
+      DataError: fewer than count + 1 pictures.
+    """
+    if count >= len(source):
+        raise DataError(
+            f"{source.description}: {len(source)} pictures are too few to hold out "
+            f"{count} for validation; lower --validation_count"
+        )
+
+    def key(index):
+        name = os.path.basename(source.paths[index])
+        return hashlib.sha256(name.encode()).digest(), index
+
+    held = set(sorted(range(len(source)), key=key)[:count])
+    parts = (
+        [path for i, path in enumerate(source.paths) if i not in held],
+        [path for i, path in enumerate(source.paths) if i in held],
+    )
+    return tuple(FileSource(part, source.description) for part in parts)
+
+
+def fingerprint(source):
+    """A short hash of the collection's names in order: has the data changed?"""
+    if hasattr(source, "paths"):
+        text = "\n".join(os.path.basename(path) for path in source.paths)
+    else:
+        text = f"{source.description} {len(source)}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _first_line(error):
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+# ----------------------------------------------------------------------- loading
+
+
+class Loader:
+    """Reads pictures of a source, cut square; counts those it cannot use.
+
+    An unusable picture is replaced by another one, drawn by a random number that its
+    index seeds: the same one on every run, and no picture more often than others.
+
+    Attributes:
+      broken: {name: reason} of the pictures found unusable so far.
+      failure: the DataError after which loading stopped, or None. (TensorFlow wraps
+        an exception that crosses tf.data in its own; this keeps the one-line cause.)
+    """
+
+    def __init__(self, source, size, crop, max_broken_share):
+        """
+        Args:
+          source: a source with `read`.
+          size: side of the images in pixels.
+          crop: "square" or the side of the centred crop, see `images.crop_region`.
+          max_broken_share: share of the source, 0..1, that may be unusable.
+        """
+        self.broken = {}
+        self.failure = None
+        self._source = source
+        self._size = size
+        self._crop = crop
+        self._max_broken = max_broken_share * len(source)
+        self._max_broken_share = max_broken_share
+        self._lock = threading.Lock()
+
+    def load(self, index):
+        """Returns picture `index`, or its replacement, as uint8 [side, side, 3].
+
+        Raises:
+          DataError: more of the source is unusable than allowed.
+        """
+        redraw = random.Random(int(index))
+        candidate = int(index)
+        for _ in range(MAX_REDRAWS):
+            name = self._source.name(candidate)
+            if name not in self.broken:
+                try:
+                    pixels = images.decode(self._source.read(candidate))
+                    return images.crop_square(pixels, self._crop, self._size)
+                except images.ImageError as error:
+                    self._count_broken(name, str(error))
+            candidate = redraw.randrange(len(self._source))
+        raise self._fail(f"{self._source.description}: hardly any usable picture")
+
+    def _count_broken(self, name, reason):
+        with self._lock:
+            self.broken[name] = reason
+            count = len(self.broken)
+        if count > self._max_broken:
+            raise self._fail(
+                f"{self._source.description}: {count} of {len(self._source)} pictures "
+                f"are unusable, more than --max_broken_share={self._max_broken_share:g}"
+                f" allows; the last: {name}: {reason}"
+            )
+
+    def _fail(self, message):
+        self.failure = DataError(message)
+        return self.failure
+
+
+def _load_image(source, loader, index, size):
+    """tf.data step: int64 scalar -> uint8 [size, size, 3]."""
+    if hasattr(source, "render"):
+        return source.render(index[None], size)[0]
+    square = tf.numpy_function(loader.load, [index], tf.uint8, stateful=False)
+    return images.resize(tf.ensure_shape(square, [None, None, 3]), size, size)
+
+
+# ----------------------------------------------------------------------- batches
+
+
+def batches(source, loader, draw_mask, *, size, batch_size, seed, flip, first_step=0):
+    """Endless training batches from step `first_step` on.
+
+    Args:
+      source: the collection; every epoch visits each of its pictures once, in an
+        order that is a new permutation of the whole collection.
+      loader: Loader of that source.
+      draw_mask: (stateless seed [2]) -> (mask [size, size, 1], box [4]).
+      size: side of the images in pixels.
+      batch_size: examples per step (over all replicas).
+      seed: int; with the step it decides order, flips and masks.
+      flip: whether half of the images are mirrored left to right.
+      first_step: step to start at.
+
+    Returns:
+      tf.data.Dataset of dicts `image`, `mask`, `box`.
+    """
+    count = tf.constant(len(source), tf.int64)
+
+    def example(position):
+        epoch = position // count
+        index = tf.random.experimental.index_shuffle(
+            position % count,
+            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
+            max_index=count - 1,
+        )
+        pixels = _load_image(source, loader, index, size)
+        own_seed = _example_seed(seed, position)
+        if flip:
+            draw = tf.random.stateless_uniform(
+                [], tf.random.experimental.stateless_fold_in(own_seed, _FLIP)
+            )
+            pixels = tf.where(draw < 0.5, pixels[:, ::-1], pixels)
+        return _masked_example(pixels, own_seed, draw_mask)
+
+    positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
+    return _batched(positions.map(example, tf.data.AUTOTUNE), batch_size)
+
+
+def fixed_batches(source, loader, draw_mask, *, size, batch_size, seed, count):
+    """The first `count` pictures in source order, unflipped, with fixed masks.
+
+    For validation: the same pictures and masks at every step of every run with this
+    seed. Arguments as for `batches`.
+
+    Returns:
+      finite tf.data.Dataset of dicts `image`, `mask`, `box`; the last batch may be
+      smaller.
+    """
+
+    def example(index):
+        pixels = _load_image(source, loader, index, size)
+        return _masked_example(pixels, _example_seed(seed, index), draw_mask)
+
+    indices = tf.data.Dataset.range(min(count, len(source)))
+    return _batched(indices.map(example, tf.data.AUTOTUNE), batch_size, partial=True)
+
+
+def _example_seed(seed, position):
+    return tf.random.experimental.stateless_fold_in(
+        tf.stack([tf.constant(seed, tf.int64), tf.constant(0, tf.int64)]), position
+    )
+
+
+def _masked_example(pixels, seed, draw_mask):
+    mask, box = draw_mask(tf.random.experimental.stateless_fold_in(seed, _MASK))
+    return {"image": pixels, "mask": mask, "box": box}
+
+
+def _batched(examples, batch_size, partial=False):
+    dataset = examples.batch(batch_size, drop_remainder=not partial)
+    # Pixels travel as bytes and become floats only here, a quarter of the memory.
+    return dataset.map(
+        lambda batch: {**batch, "image": images.to_float(batch["image"])}
+    ).prefetch(2)

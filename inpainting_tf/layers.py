@@ -1,0 +1,51 @@
+"""Resampling shared by the networks and by contextual attention.
+
+`resize_nearest_aligned` is the nearest-neighbour resize of the original GIICA
+program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 2's
+`tf.image.resize` no longer offers. Input and output: `[B, H, W, C]`, any dtype, any
+value range; values are copied, never mixed.
+"""
+
+import tensorflow as tf
+
+
+def resize_nearest_aligned(x, height, width):
+    """Resizes images by nearest neighbour with the corner pixels aligned.
+
+    Output row i of n reads input row round(i (N - 1) / (n - 1)), halves rounded up,
+    likewise for columns: 64 -> 32 reads rows 0, 2, ... 30, 33, ... 63 (not every
+    second one) and 32 -> 64 doubles every pixel.
+
+    Args:
+      x: `[B, H, W, C]`, any dtype; static or dynamic sizes.
+      height: rows of the result, a positive int or scalar int32 tensor.
+      width: columns of the result, likewise.
+
+    Returns:
+      `[B, height, width, C]`, dtype of `x`. Gradients flow to the pixels read.
+
+    Raises:
+      ValueError: `x` is not of rank 4.
+    """
+    x = tf.convert_to_tensor(x)
+    if x.shape.rank != 4:
+        raise ValueError(
+            f"resize_nearest_aligned: x must be [B, H, W, C], got shape {x.shape}"
+        )
+    for axis, size in ((1, height), (2, width)):
+        x = tf.gather(x, _aligned_source_indices(tf.shape(x)[axis], size), axis=axis)
+    return x
+
+
+def _aligned_source_indices(size_in, size_out):
+    """Input index read by each of `size_out` output positions, int32."""
+    # Exact ties (18 -> 9, 22 -> 11) are decided by the rounding of single precision:
+    # quotient first, then product. The product of two float32 numbers is exact in
+    # float64, so that narrowing it rounds once, however a compiler fuses the rest.
+    intervals_in = tf.cast(size_in - 1, tf.float32)
+    intervals_out = tf.cast(tf.maximum(size_out - 1, 1), tf.float32)
+    scale = tf.cast(intervals_in / intervals_out, tf.float64)
+    position = tf.cast(tf.cast(tf.range(size_out), tf.float64) * scale, tf.float32)
+    below = tf.floor(position)
+    round_up = position - below >= 0.5
+    return tf.cast(below, tf.int32) + tf.cast(round_up, tf.int32)

@@ -1,0 +1,385 @@
+"""The training loop, the same for every method.
+
+A method is a model with `call(image, hole, training) -> dict` and `update(batch) ->
+dict of scalar losses`; everything about players, phases and weights of losses is its
+own. The loop compiles `update` under a tf.distribute strategy, feeds it, and keeps the
+run: checkpoints, validation, samples, logs, resuming and stopping.
+
+Stages of a step: update -> measurements -> log -> checkpoint, in this order, so that
+whatever a checkpoint stands for is already logged when the checkpoint exists.
+"""
+
+import math
+import os
+import signal
+import sys
+import time
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from inpainting_tf import evaluation, figures, images
+from inpainting_tf.contextual_attention import offsets_to_color
+from inpainting_tf.run_folder import Log
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on; the message says at which step, why, and what is kept."""
+
+
+def choose_strategy(devices="auto"):
+    """The distribution strategy for a machine.
+
+    Args:
+      devices: "auto" for all visible GPUs, mirrored where there are several; "one"
+        for a single device; or a list of device names to mirror over.
+
+    Returns:
+      tf.distribute.Strategy.
+    """
+    if devices == "auto":
+        devices = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+    if devices != "one" and len(devices) > 1:
+        return tf.distribute.MirroredStrategy(devices)
+    return tf.distribute.get_strategy()
+
+
+def compile_step(model, strategy, jit_compile=False):
+    """Compiles `model.update` for all replicas.
+
+    Args:
+      model: the method, created in the strategy's scope.
+      strategy: the tf.distribute strategy.
+      jit_compile: compile by XLA; for one replica only.
+
+    Returns:
+      function from a (distributed) batch to a dict of scalar losses, means over the
+      global batch.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return tf.function(model.update, jit_compile=jit_compile)
+
+    @tf.function
+    def step(batch):
+        results = strategy.run(model.update, args=(batch,))
+        return {
+            name: strategy.reduce("MEAN", value, axis=None)
+            for name, value in results.items()
+        }
+
+    return step
+
+
+class Checkpoints:
+    """The newest checkpoints of a run and its best one; the one place that restores."""
+
+    def __init__(self, model, folder, keep=3):
+        """
+        Args:
+          model: the method, built, with its optimizers.
+          folder: where checkpoints lie.
+          keep: how many of the newest are kept.
+        """
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
+        self._model = model
+        self._checkpoint = tf.train.Checkpoint(model=model, step=self.step)
+        self._newest = tf.train.CheckpointManager(
+            self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
+        )
+        self._best = tf.train.CheckpointManager(
+            self._checkpoint,
+            os.path.join(folder, "best"),
+            max_to_keep=1,
+            checkpoint_name="step",
+        )
+
+    @property
+    def newest_path(self):
+        return self._newest.latest_checkpoint
+
+    def restore(self, path=None):
+        """Restores a checkpoint, whole or not at all.
+
+        Args:
+          path: checkpoint prefix; None for the newest of the run.
+
+        Returns:
+          the step it stands at; 0, with nothing changed, where the run has none.
+
+        Raises:
+          TrainingStopped: the checkpoint cannot be read or belongs to another model.
+        """
+        path = path or self.newest_path
+        if path is None:
+            return 0
+        try:
+            self._checkpoint.restore(path).assert_consumed()
+        except (tf.errors.OpError, AssertionError, ValueError) as error:
+            raise TrainingStopped(
+                f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}"
+            ) from None
+        return int(self.step)
+
+    def save(self, step, best=False):
+        """Saves the model at a step, also as the best one if `best`.
+
+        Raises:
+          TrainingStopped: a weight is not finite; such a model is never saved.
+        """
+        for variable in self._model.variables:
+            if not tf.reduce_all(tf.math.is_finite(tf.cast(variable, tf.float32))):
+                raise TrainingStopped(
+                    f"step {step}: weight {variable.path} is not finite; "
+                    f"{self.kept()}"
+                )
+        self.step.assign(step)
+        if best:
+            self._best.save(checkpoint_number=step)
+        self._newest.save(checkpoint_number=step)
+
+    def kept(self):
+        """Words for messages: which checkpoint remains."""
+        if self.newest_path is None:
+            return "no checkpoint had been written yet"
+        return f"the last good checkpoint is {self.newest_path}"
+
+
+def compile_forward(model):
+    """The method outside training as a compiled function (image, mask) -> dict."""
+    return tf.function(
+        lambda image, mask: model(image, mask, training=False), reduce_retracing=True
+    )
+
+
+def validate(forward, batches):
+    """Completes the validation examples.
+
+    Args:
+      forward: function (image, mask) -> dict with `completed`.
+      batches: fixed validation batches, see `data.fixed_batches`.
+
+    Returns:
+      (measures, samples): dict of mean psnr, ssim, l1; and the first batch's inputs
+      and outputs, dict of tensors.
+    """
+    samples = {}
+
+    def inpaint(image, mask):
+        outputs = forward(image, mask)
+        if not samples:
+            samples.update(outputs, image=image, mask=mask)
+        return outputs["completed"]
+
+    return evaluation.measure(inpaint, batches), samples
+
+
+def draw_samples(samples, rows=8):
+    """The sample grid: input with hole, predicted, completed, truth, attention.
+
+    Args:
+      samples: dict with `image`, `mask` and a model's outputs, batch first.
+      rows: how many examples.
+
+    Returns:
+      uint8 picture [height, width, 3].
+    """
+    samples = {name: value[:rows] for name, value in samples.items()}
+    image, mask = samples["image"], samples["mask"]
+    white = tf.ones_like(image)
+    columns = {
+        "input": images.to_uint8(images.compose(image, white, mask)),
+        "predicted": images.to_uint8(samples["predicted"]),
+        "completed": images.to_uint8(samples["completed"]),
+        "truth": images.to_uint8(image),
+    }
+    if "attention_offsets" in samples:
+        colors = offsets_to_color(samples["attention_offsets"].numpy())
+        columns["attention"] = images.to_uint8(colors)
+    return figures.sample_grid({name: c.numpy() for name, c in columns.items()})
+
+
+class _StopSignals:
+    """Turns the first SIGTERM or SIGINT into a request; a second one acts at once."""
+
+    def __enter__(self):
+        self.received = None
+        self._previous = {
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        return self
+
+    def _receive(self, number, frame):
+        self.received = signal.Signals(number)
+        signal.signal(number, self._previous[number])
+
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+
+class _Progress:
+    """A bar on a terminal; in a log file, a line every few seconds."""
+
+    def __init__(self, step, steps, batch_size, seconds_between_lines=15.0):
+        self._steps = steps
+        self._batch_size = batch_size
+        self._interval = seconds_between_lines
+        self._said = self._began = time.monotonic()
+        self._busy = 0.0
+        self._trained = 0
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(
+                initial=step, total=steps, unit="step", dynamic_ncols=True
+            )
+
+    def advance(self, step, count, seconds, values):
+        """Reports that `count` steps up to `step` took `seconds` of training."""
+        self._busy += seconds
+        self._trained += count
+        rate = self._trained * self._batch_size / self._busy
+        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{rate:.1f} images/s  {losses}")
+            self._bar.update(count)
+        elif step == self._steps or time.monotonic() - self._said > self._interval:
+            self._said = time.monotonic()
+            left = (self._steps - step) * self._busy / self._trained
+            say(
+                f"step {step}/{self._steps}  {100 * step / self._steps:.0f} %  "
+                f"{rate:.1f} images/s  {_clock(left)} left  {losses}"
+            )
+
+    def close(self):
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _clock(seconds):
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def say(line):
+    """Prints a line for the user without breaking a progress bar."""
+    tqdm.write(line, file=sys.stderr)
+
+
+def train(
+    model,
+    make_batches,
+    validation_batches,
+    *,
+    strategy,
+    run_dir,
+    steps,
+    batch_size,
+    log_every=10,
+    validate_every=500,
+    checkpoint_every=500,
+    keep=3,
+    jit_compile=False,
+):
+    """Trains a method to a step count, resuming where its run folder stands.
+
+    Args:
+      model: the method, built in the strategy's scope.
+      make_batches: function from the first step to a dataset of training batches.
+      validation_batches: finite dataset, the same at every pass.
+      strategy: tf.distribute strategy.
+      run_dir: prepared run folder, see `run_folder`.
+      steps: step to train to.
+      batch_size: images per step, for the rate shown.
+      log_every, validate_every, checkpoint_every: periods in steps.
+      keep: number of newest checkpoints kept.
+      jit_compile: compile the step by XLA.
+
+    Returns:
+      the signal that stopped training early, or None when it ran to the end.
+
+    Raises:
+      TrainingStopped: a loss or a weight is not finite, or the newest checkpoint
+        cannot be restored.
+    """
+    checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"), keep)
+    step = checkpoints.restore()
+    log = Log(run_dir, step)
+    if step:
+        say(f"resuming {run_dir} at step {step}")
+
+    forward = compile_forward(model)
+
+    def validation():
+        measures, samples = validate(forward, validation_batches)
+        log.picture(step, "step", draw_samples(samples))
+        say(f"step {step}: validation {describe(measures)}")
+        return {f"validation/{name}": value for name, value in measures.items()}
+
+    if not log.history:
+        floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
+        say(f"mean-colour fill: validation {describe(floor)}")
+        floor = {f"mean_color_fill/{name}": value for name, value in floor.items()}
+        log.scalars(0, {**validation(), **floor})
+    compiled_step = compile_step(model, strategy, jit_compile)
+    progress = _Progress(step, steps, batch_size)
+    pending = []
+    began = time.monotonic()
+    try:
+        with _StopSignals() as stop:
+            batches = iter(strategy.experimental_distribute_dataset(make_batches(step)))
+            while step < steps and stop.received is None:
+                pending.append(compiled_step(next(batches)))
+                step += 1
+                last = step == steps
+                due_validation = step % validate_every == 0 or last
+                due_checkpoint = step % checkpoint_every == 0 or last
+                if step % log_every and not due_validation and not due_checkpoint:
+                    continue
+                values = _finite_values(pending, step, checkpoints)
+                seconds = time.monotonic() - began
+                progress.advance(step, len(pending), seconds, values)
+                values["images_per_second"] = len(pending) * batch_size / seconds
+                best = False
+                if due_validation:
+                    best_before = log.best("validation/psnr")
+                    values.update(validation())
+                    best = values["validation/psnr"] > best_before
+                if step % log_every == 0 or due_validation:
+                    log.scalars(step, values)
+                if due_checkpoint or best:
+                    checkpoints.save(step, best)
+                pending = []
+                began = time.monotonic()
+            if stop.received is not None:
+                _finite_values(pending, step, checkpoints)
+                checkpoints.save(step)
+            return stop.received
+    finally:
+        progress.close()
+        log.close()
+
+
+def _finite_values(pending, step, checkpoints):
+    """Reads the losses of the steps since the last report; returns the last ones.
+
+    Reading only now lets a GPU run ahead of the host in between.
+    """
+    first = step - len(pending) + 1
+    for at, results in enumerate(pending, start=first):
+        values = {name: float(value) for name, value in results.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise TrainingStopped(
+                    f"step {at}: {name} is {value}; {checkpoints.kept()}; try a lower "
+                    "--learning_rate or a --clip_norm in another --run_dir"
+                )
+    return values if pending else {}
+
+
+def describe(measures):
+    """Measures in words: "PSNR 24.10 dB  SSIM 0.850  L1 0.0310"."""
+    return (
+        f"PSNR {measures['psnr']:.2f} dB  SSIM {measures['ssim']:.3f}  "
+        f"L1 {measures['l1']:.4f}"
+    )

@@ -1,0 +1,425 @@
+"""Trains an inpainting method, or resumes its training.
+
+    python train.py --flagfile=flags/quickstart.cfg
+    python train.py --flagfile=flags/celeba.cfg --batch_size=8 --run_dir=runs/small
+
+A flag on the command line overrides the flag file. The same command with the same
+--run_dir resumes. SIGTERM and Ctrl-C stop after the current step, with a checkpoint.
+"""
+
+import inspect
+import os
+import platform
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+import inpainting_tf
+from baselines.methods import METHODS
+from inpainting_tf import data, images, masks, run_folder, training
+
+FLAGS = flags.FLAGS
+
+# What to train.
+flags.DEFINE_enum("method", "parallel_attention", list(METHODS), "Method to train.")
+flags.DEFINE_float(
+    "width", 1.0, "Multiplier on all channel counts; 1 = as published.", lower_bound=0
+)
+
+# Data.
+flags.DEFINE_string(
+    "dataset",
+    "celeb_a",
+    "A TensorFlow Datasets name with an `image` feature; folder: every picture below "
+    "--data_dir; list: the pictures named in --data_list; synthetic_faces: drawn on "
+    "the fly, needs no files.",
+)
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "Folder of pictures (folder, list) or of prepared TensorFlow Datasets.",
+)
+flags.DEFINE_string(
+    "data_list",
+    None,
+    "CSV or text file naming pictures relative to --data_dir, with an optional "
+    "partition column.",
+)
+flags.DEFINE_string(
+    "split",
+    None,
+    "Training pictures: TFDS split syntax such as train[:12000], or a partition of "
+    "--data_list, or a synthetic_faces population. Default: train; all of a folder.",
+)
+flags.DEFINE_string(
+    "validation_split",
+    None,
+    "Validation pictures, as --split. Default: validation, val or test where there is "
+    "one; otherwise --validation_count pictures are held out by a hash of their names.",
+)
+flags.DEFINE_integer(
+    "validation_count", 200, "Number of validation pictures.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "synthetic_count",
+    100_000,
+    "Number of training faces of synthetic_faces.",
+    lower_bound=1,
+)
+flags.DEFINE_integer("image_size", 128, "Side of the images in pixels.", lower_bound=16)
+flags.DEFINE_string(
+    "crop",
+    "auto",
+    "Centred square that is cut out before resizing: a side in pixels, square for the "
+    "largest that fits, or auto: 178 for celeb_a, square for others.",
+)
+flags.DEFINE_bool("flip", True, "Mirror half of the training images left to right.")
+flags.DEFINE_float(
+    "max_broken_share",
+    0.02,
+    "Share of unusable pictures (damaged, too small) that may be skipped; training "
+    "stops beyond it.",
+    lower_bound=0,
+    upper_bound=1,
+)
+
+# Masks.
+flags.DEFINE_enum("mask", "random_box", list(masks.RULES), "Rule that draws the holes.")
+flags.DEFINE_enum(
+    "validation_mask", None, list(masks.RULES), "Rule for validation; default: --mask."
+)
+flags.DEFINE_integer(
+    "hole_size", None, "Side of box holes in pixels; default: half the image."
+)
+flags.DEFINE_float(
+    "mask_share",
+    None,
+    "Share of missing pixels for random_pixels and pattern; default: the rule's own.",
+)
+flags.DEFINE_string("mask_dir", None, "Folder of mask pictures for --mask=folder.")
+
+# Optimisation.
+flags.DEFINE_integer(
+    "batch_size", 16, "Images per step, over all devices.", lower_bound=1
+)
+flags.DEFINE_integer("steps", None, "Step to train to.", lower_bound=1)
+flags.DEFINE_float(
+    "epochs", None, "Passes over the training pictures, instead of --steps."
+)
+flags.DEFINE_integer(
+    "seed", 0, "Decides initial weights, order, flips and masks.", lower_bound=0
+)
+flags.DEFINE_bool(
+    "deterministic", False, "Same bits on every run, also on GPUs; may be slower."
+)
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    ["float32", "mixed_float16", "mixed_bfloat16"],
+    "Arithmetic of the layers; weights and losses stay float32.",
+)
+flags.DEFINE_bool("jit_compile", False, "Compile the step by XLA (one device only).")
+flags.DEFINE_enum(
+    "devices", "auto", ["auto", "one"], "auto: all visible GPUs; one: a single device."
+)
+
+# Parameters of methods; each method has its own defaults and takes those it knows.
+METHOD_FLAGS = (
+    flags.DEFINE_integer("local_patch_size", None, "Local discriminator's patch side."),
+    flags.DEFINE_bool("attention_branch", None, "False: ablation without it."),
+    flags.DEFINE_integer(
+        "attention_rate", None, "Downscaling inside contextual attention."
+    ),
+    flags.DEFINE_bool("attention_propagation", None, "False: ablation without it."),
+    flags.DEFINE_bool("local_discriminator", None, "False: ablation without it."),
+    flags.DEFINE_float(
+        "adversarial_weight",
+        None,
+        "Weight of the adversarial loss; 0: none.",
+        lower_bound=0,
+    ),
+    flags.DEFINE_float("learning_rate", None, "Adam's rate.", lower_bound=0),
+    flags.DEFINE_float(
+        "discriminator_learning_rate", None, "Default: as --learning_rate."
+    ),
+    flags.DEFINE_float("beta_1", None, "Adam's first-moment decay."),
+    flags.DEFINE_float("beta_2", None, "Adam's second-moment decay."),
+    flags.DEFINE_float("clip_norm", None, "Largest global gradient norm."),
+    flags.DEFINE_float(
+        "averaging_decay",
+        None,
+        "Decay of the moving average of the weights that is used outside training.",
+    ),
+)
+
+# The run.
+flags.DEFINE_string("run_dir", None, "Folder of the run; resumes where it stands.")
+flags.DEFINE_integer("log_every", 10, "Steps between log entries.", lower_bound=1)
+flags.DEFINE_integer(
+    "validate_every", 500, "Steps between validations and samples.", lower_bound=1
+)
+flags.DEFINE_integer(
+    "checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1
+)
+flags.DEFINE_integer("keep", 3, "Newest checkpoints kept, beside the best.")
+
+# What may differ when a run is resumed: how far, where, and how often it reports.
+CHANGEABLE = (
+    "steps",
+    "epochs",
+    "run_dir",
+    "data_dir",
+    "data_list",
+    "mask_dir",
+    "log_every",
+    "checkpoint_every",
+    "keep",
+)
+
+
+class UsageError(ValueError):
+    """Flags that do not fit together; the message is one line."""
+
+
+def parse_flags(argv):
+    """Parses the command line; flags given there win over any --flagfile."""
+    words = argv[1:]
+    from_file = [word for word in words if word.lstrip("-").startswith("flagfile=")]
+    rest = [word for word in words if word not in from_file]
+    try:
+        leftover = FLAGS([argv[0], *from_file, *rest])[1:]
+        if leftover:
+            raise UsageError(
+                f"{leftover[0]!r} is not a flag; flags are written --name=value, in "
+                "flag files too"
+            )
+    except (flags.Error, UsageError) as error:
+        _exit(str(error).splitlines()[0])
+    return [argv[0]]
+
+
+def _exit(message):
+    print(f"train.py: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def check_flags():
+    """Refuses impossible combinations before anything is built.
+
+    Raises:
+      UsageError: naming the flags and what to do.
+    """
+    if not FLAGS.run_dir:
+        raise UsageError("--run_dir is missing; name a folder for the run")
+    if (FLAGS.steps is None) == (FLAGS.epochs is None):
+        raise UsageError("give either --steps or --epochs")
+    if FLAGS.epochs is not None and FLAGS.epochs <= 0:
+        raise UsageError(f"--epochs={FLAGS.epochs}: must be above 0")
+    if FLAGS.dataset in ("folder", "list") and not FLAGS.data_dir:
+        raise UsageError(f"--dataset={FLAGS.dataset} needs --data_dir")
+    if (FLAGS.dataset == "list") != bool(FLAGS.data_list):
+        raise UsageError("--dataset=list and --data_list go together")
+    if FLAGS.dataset == "folder" and (FLAGS.split or FLAGS.validation_split):
+        raise UsageError("--dataset=folder has no splits; use --dataset=list for them")
+    uses_mask_folder = "folder" in (FLAGS.mask, FLAGS.validation_mask)
+    if uses_mask_folder != bool(FLAGS.mask_dir):
+        raise UsageError("--mask=folder and --mask_dir go together")
+    crop = crop_rule()
+    if crop != "square" and crop < FLAGS.image_size:
+        raise UsageError(
+            f"--crop={crop} is smaller than --image_size={FLAGS.image_size}"
+        )
+    parameters = inspect.signature(METHODS[FLAGS.method]).parameters
+    for flag in METHOD_FLAGS:
+        if flag.value is not None and flag.name not in parameters:
+            known = [f.name for f in METHOD_FLAGS if f.name in parameters]
+            raise UsageError(
+                f"--{flag.name} is no parameter of {FLAGS.method}, which takes "
+                f"--{', --'.join(known)}"
+            )
+
+
+def crop_rule():
+    """The crop that --crop stands for: "square" or a side in pixels."""
+    if FLAGS.crop == "auto":
+        return 178 if FLAGS.dataset == "celeb_a" else "square"
+    if FLAGS.crop == "square":
+        return "square"
+    if not FLAGS.crop.isdecimal() or int(FLAGS.crop) == 0:
+        raise UsageError(f"--crop={FLAGS.crop}: must be auto, square or a side")
+    return int(FLAGS.crop)
+
+
+def open_sources():
+    """Opens the training and validation pictures that the flags name."""
+    split, count = FLAGS.split, FLAGS.validation_count
+    if FLAGS.dataset == "synthetic_faces":
+        return (
+            data.SyntheticFacesSource(split or "train", FLAGS.synthetic_count),
+            data.SyntheticFacesSource(FLAGS.validation_split or "test", count),
+        )
+    if FLAGS.dataset == "folder":
+        return data.hold_out(data.folder_source(FLAGS.data_dir), count)
+    if FLAGS.dataset == "list":
+        return data.list_sources(
+            FLAGS.data_list, FLAGS.data_dir, split, FLAGS.validation_split, count
+        )
+    return data.tfds_sources(
+        FLAGS.dataset, FLAGS.data_dir, split or "train", FLAGS.validation_split
+    )
+
+
+def mask_rule(rule):
+    """The function that draws one example's mask and box from a stateless seed."""
+    size = FLAGS.image_size
+    bank = masks.load_bank(FLAGS.mask_dir, size, size) if rule == "folder" else None
+
+    def draw(seed):
+        return masks.draw(
+            rule,
+            seed,
+            size,
+            size,
+            hole_size=FLAGS.hole_size,
+            share=FLAGS.mask_share,
+            bank=bank,
+        )
+
+    draw(np.zeros(2, np.int32))  # An impossible rule is refused now, not in the loop.
+    return draw
+
+
+def method_arguments():
+    """Keyword arguments of the method's class, from the flags it knows."""
+    given = {flag.name: flag.value for flag in METHOD_FLAGS if flag.value is not None}
+    return {"image_size": FLAGS.image_size, "width": FLAGS.width, **given}
+
+
+def effective_flags():
+    """Every flag of this program that has a value, and the method's defaults."""
+    module_flags = FLAGS.flags_by_module_dict()[sys.argv[0]]
+    values = {flag.name: flag.value for flag in module_flags if flag.value is not None}
+    parameters = inspect.signature(METHODS[FLAGS.method]).parameters
+    for flag in METHOD_FLAGS:
+        default = getattr(parameters.get(flag.name), "default", None)
+        if default is not None:
+            values.setdefault(flag.name, default)
+    return {name: str(value) for name, value in values.items()}
+
+
+def report_unusable(broken):
+    """Names the pictures that had to be skipped, {name: reason}; the rest in a file."""
+    if not broken:
+        return
+    lines = sorted(f"{name}: {reason}" for name, reason in broken.items())
+    path = run_folder.write_text(FLAGS.run_dir, "unusable_pictures.txt", lines)
+    training.say(f"{len(lines)} unusable pictures were replaced; all are in {path}")
+    for line in lines[:5]:
+        training.say(f"  {line}")
+
+
+def run():
+    """Builds what the flags describe and trains it; returns the exit status."""
+    check_flags()
+    keras.utils.set_random_seed(FLAGS.seed)
+    if FLAGS.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    keras.mixed_precision.set_dtype_policy(FLAGS.precision)
+    strategy = training.choose_strategy(FLAGS.devices)
+    if FLAGS.batch_size % strategy.num_replicas_in_sync:
+        raise UsageError(
+            f"--batch_size={FLAGS.batch_size} cannot be shared equally by "
+            f"{strategy.num_replicas_in_sync} devices"
+        )
+    if FLAGS.jit_compile and strategy.num_replicas_in_sync > 1:
+        raise UsageError("--jit_compile works on one device; add --devices=one")
+
+    source, validation_source = open_sources()
+    draw_mask = mask_rule(FLAGS.mask)
+    draw_validation_mask = mask_rule(FLAGS.validation_mask or FLAGS.mask)
+    steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / FLAGS.batch_size))
+    loader, validation_loader = (
+        data.Loader(s, FLAGS.image_size, crop_rule(), FLAGS.max_broken_share)
+        for s in (source, validation_source)
+    )
+    with strategy.scope():
+        model = METHODS[FLAGS.method](**method_arguments())
+    facts = {
+        "inpainting_tf": inpainting_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+        "seed": FLAGS.seed,
+        "parameters": model.count_params(),
+        "data": {
+            "pictures": len(source),
+            "fingerprint": data.fingerprint(source),
+        },
+    }
+    run_folder.prepare(FLAGS.run_dir, effective_flags(), facts, CHANGEABLE)
+    training.say(
+        f"{FLAGS.method}: {model.count_params():,} parameters, {len(source):,} "
+        f"training pictures, {len(validation_source):,} for validation, {steps} steps "
+        f"of {FLAGS.batch_size}"
+    )
+
+    def batches(first_step):
+        return data.batches(
+            source,
+            loader,
+            draw_mask,
+            size=FLAGS.image_size,
+            batch_size=FLAGS.batch_size,
+            seed=FLAGS.seed,
+            flip=FLAGS.flip,
+            first_step=first_step,
+        )
+
+    try:
+        stopped = training.train(
+            model,
+            batches,
+            data.fixed_batches(
+                validation_source,
+                validation_loader,
+                draw_validation_mask,
+                size=FLAGS.image_size,
+                batch_size=FLAGS.batch_size,
+                seed=0,
+                count=FLAGS.validation_count,
+            ),
+            strategy=strategy,
+            run_dir=FLAGS.run_dir,
+            steps=steps,
+            batch_size=FLAGS.batch_size,
+            log_every=FLAGS.log_every,
+            validate_every=FLAGS.validate_every,
+            checkpoint_every=FLAGS.checkpoint_every,
+            keep=FLAGS.keep,
+            jit_compile=FLAGS.jit_compile,
+        )
+    except tf.errors.OpError:
+        failure = loader.failure or validation_loader.failure
+        if failure is None:
+            raise
+        raise failure from None
+    finally:
+        report_unusable({**loader.broken, **validation_loader.broken})
+    return 0 if stopped is None else 128 + stopped
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)  # TensorFlow logs every saved shard.
+    try:
+        sys.exit(run())
+    except (ValueError, training.TrainingStopped) as error:
+        _exit(error)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
