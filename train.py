@@ -21,7 +21,7 @@ from absl import app, flags, logging
 
 import inpainting_tf
 from baselines.methods import METHODS
-from inpainting_tf import data, images, masks, run_folder, training
+from inpainting_tf import data, masks, run_folder, training
 
 FLAGS = flags.FLAGS
 

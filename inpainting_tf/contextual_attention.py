@@ -259,27 +259,17 @@ def _paste_diagonal(attention, background, output_shape, rate):
     )
 
     _, in_height, in_width, _ = _sizes(background)
-    blocks = tf.pad(
-        background,
-        [
-            [0, 0],
-            _block_padding(in_height, rate),
-            _block_padding(in_width, rate),
-            [0, 0],
-        ],
-    )
-    blocks = tf.reshape(blocks, [batch, height + 1, rate, width + 1, rate, channels])
-    blocks = tf.transpose(blocks, [0, 1, 3, 2, 4, 5])
-    blocks = tf.reshape(
-        blocks, [batch, (height + 1) * (width + 1), rate * rate * channels]
-    )
+    rows_padding = _block_padding(in_height, rate)
+    columns_padding = _block_padding(in_width, rate)
+    padded = tf.pad(background, [(0, 0), rows_padding, columns_padding, (0, 0)])
+    # space_to_depth refuses blocks of a single pixel, which are there already.
+    blocks = tf.nn.space_to_depth(padded, rate) if rate > 1 else padded
+    depth = rate * rate * channels
+    blocks = tf.reshape(blocks, [batch, (height + 1) * (width + 1), depth])
 
     output = tf.matmul(weights, blocks)
-    output = tf.reshape(output, [batch, rows + 1, columns + 1, rate, rate, channels])
-    output = tf.transpose(output, [0, 1, 3, 2, 4, 5])
-    output = tf.reshape(
-        output, [batch, (rows + 1) * rate, (columns + 1) * rate, channels]
-    )
+    output = tf.reshape(output, [batch, rows + 1, columns + 1, depth])
+    output = tf.nn.depth_to_space(output, rate) if rate > 1 else output
     top, _ = _block_padding(out_height, rate)
     left, _ = _block_padding(out_width, rate)
     output = output[:, top : top + out_height, left : left + out_width]

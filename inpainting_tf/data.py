@@ -24,10 +24,13 @@ import threading
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf import images, masks, synthetic_faces
+from inpainting_tf import images, synthetic_faces
 
 # What the random numbers of an example are for; folded into its seed.
 _FLIP, _MASK = 1, 2
+
+# Synthetic faces per call of the renderer.
+DRAWN_TOGETHER = 16
 
 # Replacements tried for an unusable picture; with half of a source unusable, the chance
 # that all of them fail is below 1e-30.
@@ -82,7 +85,7 @@ class TfdsSource:
         self.description = f"{builder.info.name} {split}"
         try:
             instructions = builder.info.splits[split].file_instructions
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - TFDS raises many types
             raise DataError(
                 f"--split={split}: {builder.info.name} has the splits "
                 f"{', '.join(builder.info.splits)} ({_first_line(error)})"
@@ -96,8 +99,10 @@ class TfdsSource:
             self._records = np.concatenate([records for _, records in located])
             self._array_records = None
         elif file_format == "array_record":
+            from tensorflow_datasets.core.decode import DeserializeMethod
+
             self._array_records = builder.as_data_source(
-                split, deserialize_method="raw_bytes"
+                split, deserialize_method=DeserializeMethod.RAW_BYTES
             )
         else:
             raise DataError(
@@ -263,7 +268,7 @@ def tfds_sources(name, data_dir=None, split="train", validation_split=None):
 
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - TFDS raises many types
         raise DataError(
             f"--dataset={name}: not a TensorFlow Datasets name "
             f"({_first_line(error)}); use one, or folder, list, synthetic_faces"
@@ -271,7 +276,7 @@ def tfds_sources(name, data_dir=None, split="train", validation_split=None):
     if not builder.info.splits:
         try:
             builder.download_and_prepare()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - TFDS raises many types
             raise DataError(
                 f"--dataset={name}: download or preparation failed "
                 f"({type(error).__name__}: {_first_line(error)}); get the pictures by "
@@ -420,7 +425,7 @@ class Loader:
         raise self._fail(f"{self._source.description}: hardly any usable picture")
 
     def _count_broken(self, name, reason):
-        with self._lock:
+        with self._lock:  # Several threads load at once.
             self.broken[name] = reason
             count = len(self.broken)
         if count > self._max_broken:
@@ -431,16 +436,24 @@ class Loader:
             )
 
     def _fail(self, message):
-        self.failure = DataError(message)
+        with self._lock:
+            self.failure = self.failure or DataError(message)
         return self.failure
 
 
-def _load_image(source, loader, index, size):
-    """tf.data step: int64 scalar -> uint8 [size, size, 3]."""
-    if hasattr(source, "render"):
-        return source.render(index[None], size)[0]
-    square = tf.numpy_function(loader.load, [index], tf.uint8, stateful=False)
-    return images.resize(tf.ensure_shape(square, [None, None, 3]), size, size)
+def _load_images(source, loader, indices, size):
+    """Dataset of int64 picture numbers -> dataset of uint8 [size, size, 3]."""
+    if hasattr(source, "render"):  # Drawing is cheaper in batches.
+        drawn = indices.batch(DRAWN_TOGETHER).map(
+            lambda some: source.render(some, size), tf.data.AUTOTUNE
+        )
+        return drawn.unbatch()
+
+    def load(index):
+        square = tf.numpy_function(loader.load, [index], tf.uint8, stateful=False)
+        return images.resize(tf.ensure_shape(square, [None, None, 3]), size, size)
+
+    return indices.map(load, tf.data.AUTOTUNE)
 
 
 # ----------------------------------------------------------------------- batches
@@ -465,14 +478,14 @@ def batches(source, loader, draw_mask, *, size, batch_size, seed, flip, first_st
     """
     count = tf.constant(len(source), tf.int64)
 
-    def example(position):
-        epoch = position // count
-        index = tf.random.experimental.index_shuffle(
+    def picture_number(position):
+        return tf.random.experimental.index_shuffle(
             position % count,
-            seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
+            seed=tf.stack([tf.constant(seed, tf.int64), position // count]),
             max_index=count - 1,
         )
-        pixels = _load_image(source, loader, index, size)
+
+    def example(position, pixels):
         own_seed = _example_seed(seed, position)
         if flip:
             draw = tf.random.stateless_uniform(
@@ -482,7 +495,9 @@ def batches(source, loader, draw_mask, *, size, batch_size, seed, flip, first_st
         return _masked_example(pixels, own_seed, draw_mask)
 
     positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
-    return _batched(positions.map(example, tf.data.AUTOTUNE), batch_size)
+    pixels = _load_images(source, loader, positions.map(picture_number), size)
+    numbered = tf.data.Dataset.zip(positions, pixels)
+    return _batched(numbered.map(example, tf.data.AUTOTUNE), batch_size)
 
 
 def fixed_batches(source, loader, draw_mask, *, size, batch_size, seed, count):
@@ -496,12 +511,13 @@ def fixed_batches(source, loader, draw_mask, *, size, batch_size, seed, count):
       smaller.
     """
 
-    def example(index):
-        pixels = _load_image(source, loader, index, size)
+    def example(index, pixels):
         return _masked_example(pixels, _example_seed(seed, index), draw_mask)
 
     indices = tf.data.Dataset.range(min(count, len(source)))
-    return _batched(indices.map(example, tf.data.AUTOTUNE), batch_size, partial=True)
+    pixels = _load_images(source, loader, indices, size)
+    numbered = tf.data.Dataset.zip(indices, pixels)
+    return _batched(numbered.map(example, tf.data.AUTOTUNE), batch_size, partial=True)
 
 
 def _example_seed(seed, position):

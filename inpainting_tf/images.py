@@ -68,7 +68,7 @@ def decode(data):
         raise ImageError("not a JPEG, PNG, BMP, GIF or WebP picture") from None
     except Image.DecompressionBombError:
         raise ImageError(f"over {MAX_PIXELS:,} pixels") from None
-    except Exception as error:  # Decoders meet damage with errors of many types.
+    except Exception as error:  # noqa: BLE001 - decoders raise many types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(f"damaged: {reason}") from None
 

@@ -242,13 +242,16 @@ class ParallelAttention(keras.Model):
           beta_1, beta_2: of both Adams.
           clip_norm: largest global gradient norm of each player; None for no limit.
           averaging_decay: decay per step of the exponential moving average of the
-            completion network's weights that is used outside training; 0 for none.
+            completion network's weights that is used outside training, at step t at
+            most t / (9 + t); 0 for no average.
           **kwargs: of keras.Model.
 
         Raises:
           ValueError: a size or width that the networks cannot take.
         """
-        super().__init__(**kwargs)
+        # Images stay float32 under mixed precision; the networks' layers cast for
+        # themselves.
+        super().__init__(**{"dtype": "float32", **kwargs})
         if image_size < 16 or image_size % 4:
             raise ValueError(
                 f"--image_size={image_size}: parallel_attention takes multiples of 4 "
@@ -396,10 +399,13 @@ class ParallelAttention(keras.Model):
     def _update_average(self):
         if self.averaged_completion is None:
             return
+        # Young averages move faster, or the initial weights would linger in them.
+        step = tf.cast(self.completion_optimizer.iterations, tf.float32)
+        decay = tf.minimum(self.averaging_decay, step / (9.0 + step))
         for average, weight in zip(
             self.averaged_completion.variables, self.completion.variables, strict=True
         ):
-            average.assign(average + (1 - self.averaging_decay) * (weight - average))
+            average.assign(average + (1.0 - decay) * (weight - average))
 
 
 def _scale(optimizer, loss):

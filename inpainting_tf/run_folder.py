@@ -111,10 +111,12 @@ class Log:
         """
         self._path = os.path.join(run_dir, "metrics.jsonl")
         self._samples = os.path.join(run_dir, "samples")
-        self.history = [entry for entry in _entries(self._path) if entry["step"] <= step]
+        self.history = [
+            entry for entry in _entries(self._path) if entry["step"] <= step
+        ]
         lines = [json.dumps(entry) + "\n" for entry in self.history]
         _write(self._path, "".join(lines))
-        self._file = open(self._path, "a", encoding="utf-8")
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - see close
         self._board = tf.summary.create_file_writer(
             os.path.join(run_dir, "tensorboard")
         )

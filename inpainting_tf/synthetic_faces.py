@@ -14,14 +14,15 @@ Stages, in the order of the code:
 2. `head_geometry`: every pixel is projected back onto the turned head, an ellipsoid
    whose front is flatter than a sphere; features are then drawn in face coordinates,
    so shift and foreshortening come from the projection alone.
-3. One function per part, in painting order. Each returns groups `(mask, layers)`, a
-   layer being `(colour, alpha)`: one colour per face, one opacity per pixel.
+3. One function per part, in painting order. Each yields groups `(mask, layer, ...)`,
+   a layer being `(colour, alpha)`: one colour per face, one opacity per pixel.
 4. `compose`: alpha-over; a fourth channel collects the head region.
 5. `render`: the public function.
 
 Lengths are in half image sizes: x runs from -1 (left) to 1, y from -1 (top) to 1.
 """
 
+import functools
 import math
 from types import SimpleNamespace
 
@@ -38,8 +39,8 @@ _SHAPE = {
 }  # fmt: skip
 # A name's position is its column in the random table.
 _RANGES = {
-    "salt": (0, 2**24), "yaw_kind": (0, 1), "yaw": (-1, 1), "skin": (0, 1), "light_side": (-1, 1),
-    "head_width": (0.50, 0.58), "head_height": (0.69, 0.76), "head_y": (-0.03, 0.03),
+    "salt": (0, 2**24), "yaw_kind": (0, 1), "yaw": (-1, 1), "skin": (0, 1),
+    "light_side": (-1, 1),     "head_width": (0.50, 0.58), "head_height": (0.69, 0.76), "head_y": (-0.03, 0.03),
     "jaw_taper": (0.06, 0.24), "jaw_square": (0.1, 0.8), "ear_size": (0.08, 0.11),
     "style": (0, 1), "hair": (0, 1), "dyed": (0, 1), "dye_hue": (0, 1),
     "hair_volume": (0.0, 0.08), "hairline": (-0.06, 0.06), "hair_length": (-0.15, 0.2),
@@ -50,7 +51,7 @@ _RANGES = {
     "gaze_x": (-0.035, 0.035), "gaze_y": (-0.012, 0.012), "makeup": (0, 1),
     "shadow_hue": (0, 1), "brow_height": (0.10, 0.145), "brow_arch": (0.01, 0.05),
     "brow_slope": (-0.06, 0.24), "brow_thick": (0.014, 0.032),
-    "nose_y": (0.22, 0.29), "nose_width": (0.09, 0.135), "nose_depth": (0.2, 0.32),
+    "nose_y": (0.22, 0.29), "nose_width": (0.09, 0.135), "nose_depth": (0.26, 0.40),
     "mouth_y": (0.42, 0.48), "mouth_width": (0.16, 0.225), "smile": (-0.005, 0.06),
     "mouth_open": (0, 1), "lip_upper": (0.025, 0.045), "lip_lower": (0.035, 0.06),
     "lip_red": (0, 1), "blush": (0.05, 0.45), "freckles": (0, 1), "age": (0, 1),
@@ -62,7 +63,7 @@ _RANGES = {
     "wall_hue": (0, 1), "wall_sat": (0.02, 0.42), "wall_value": (0.25, 0.95),
     "wall_angle": (0, 6.3), "wall_shift": (-0.15, 0.15), "stripes": (0, 1),
     "stripe_angle": (0, 3.2), "stripe_freq": (6, 22), "stripe_alpha": (0.1, 0.45),
-    "plaster": (0, 0.4),
+    "plaster": (0, 0.3),
     **{f"shape{i}_{name}": limits for i in range(3) for name, limits in _SHAPE.items()},
 }  # fmt: skip
 
@@ -82,7 +83,7 @@ _STYLES = (
 _SKIN = ((255, 226, 206), (245, 207, 178), (230, 182, 146), (199, 145, 108),
          (155, 103, 72), (108, 69, 50), (76, 49, 38))  # fmt: skip
 _HAIR = ((24, 20, 22), (48, 33, 27), (84, 55, 38), (118, 72, 44), (148, 66, 34),
-         (186, 96, 46), (176, 132, 78), (214, 176, 112), (238, 216, 170),
+         (140, 98, 66), (176, 132, 78), (214, 176, 112), (238, 216, 170),
          (150, 146, 144), (226, 224, 222))  # fmt: skip
 _IRIS = ((58, 36, 24), (92, 58, 34), (128, 96, 52), (88, 116, 74), (84, 128, 164),
          (120, 140, 152))  # fmt: skip
@@ -93,24 +94,21 @@ _IRIS = ((58, 36, 24), (92, 58, 34), (128, 96, 52), (88, 116, 74), (84, 128, 164
 
 def _hash(x):
     """A bijective 32-bit mixer (the finaliser of MurmurHash3); uint32, any shape."""
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32)))
-    x *= tf.constant(0x85EBCA6B, tf.uint32)
-    x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(13, tf.uint32)))
-    x *= tf.constant(0xC2B2AE35, tf.uint32)
-    return tf.bitwise.bitwise_xor(
-        x, tf.bitwise.right_shift(x, tf.constant(16, tf.uint32))
-    )
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, shift))
+        x *= tf.constant(factor, tf.uint32)
+    return x
 
 
 def _uniform(indices, split, seed, columns):
-    """Random numbers in [0, 1), float32 `[B, columns]`, pure in (seed, split, index)."""
+    """Numbers in [0, 1), float32 `[B, columns]`, pure in (seed, split, index)."""
 
     def halves(value):
         value = tf.cast(value, tf.int64)
         return [tf.cast(value // 2**32, tf.uint32), tf.cast(value % 2**32, tf.uint32)]
 
-    key = tf.constant(SPLITS.index(split) + 1, tf.uint32)
-    for word in halves(seed) + halves(indices):
+    key = tf.constant(0, tf.uint32)
+    for word in [*halves(seed), tf.cast(split, tf.uint32), *halves(indices)]:
         key = _hash(_hash(key) + word)
     column = _hash(tf.cast(tf.range(1, columns + 1), tf.uint32))
     bits = _hash(_hash(key[:, None] + column) + key[:, None])
@@ -118,10 +116,10 @@ def _uniform(indices, split, seed, columns):
 
 
 def _ramp(stops, position):
-    """Colours `[B, 3]` in [0, 1] at `position` `[B]` in [0, 1] along a list of stops."""
-    stops = tf.constant(stops, tf.float32) / 255.0
-    place = position[:, None] * (len(stops) - 1)
-    return tf.nn.relu(1.0 - tf.abs(place - tf.range(float(len(stops))))) @ stops
+    """Colours `[B, 3]` in [0, 1] at `position` `[B]` in [0, 1] along the stops."""
+    place = position[:, None] * (len(stops) - 1.0) - tf.range(float(len(stops)))
+    weights = tf.nn.relu(1.0 - tf.abs(place))
+    return tf.reduce_sum(weights[..., None] * tf.constant(stops, tf.float32), 1) / 255.0
 
 
 def _hsv(hue, saturation, value):
@@ -135,11 +133,15 @@ def _hsv(hue, saturation, value):
 def draw_parameters(indices, split="train", seed=0):
     """Everything that defines the faces of `indices` (int64 `[B]`).
 
+    `split` is a name, or as a tensor its place in `SPLITS`.
+
     Returns a dict: scalars `[B]` in half image sizes unless said (`yaw` in degrees,
     `has_...` and `is_...` 0 or 1), colours `[B, 3]` in [0, 1], `skin_level` int32
     `[B]` below `SKIN_LEVELS`, even for train and odd for the test splits: skin tone
     is one of 2**20 levels, so no train face can be a test face.
     """
+    if not tf.is_tensor(split):
+        split = tf.constant(SPLITS.index(split))
     low, high = tf.unstack(tf.constant(list(_RANGES.values()), tf.float32), axis=1)
     table = low + (high - low) * _uniform(indices, split, seed, len(_RANGES))
     p = dict(zip(_RANGES, tf.unstack(table, axis=1), strict=True))
@@ -147,15 +149,12 @@ def draw_parameters(indices, split="train", seed=0):
     def chance(name, share):
         return tf.cast(p[name] < share, tf.float32)
 
-    if split == "test_frontal":
-        p["yaw"] = 0.0 * p["yaw"]
-    elif split == "test_turned":
-        p["yaw"] = tf.where(p["yaw"] < 0, -1.0, 1.0) * (25 + 20 * tf.abs(p["yaw"]))
-    else:
-        p["yaw"] *= tf.where(p["yaw_kind"] < 1 / 3, 3.0, 45.0)
+    size = tf.where(p["yaw_kind"] < 1 / 3, 3.0, 45.0) * p["yaw"]
+    turned = tf.where(p["yaw"] < 0, -1.0, 1.0) * (25 + 20 * tf.abs(p["yaw"]))
+    p["yaw"] = tf.stack([size, size, 0 * size, turned])[split]
 
     half_level = tf.cast(p["skin"] * (SKIN_LEVELS // 2), tf.int32)
-    p["skin_level"] = 2 * half_level + (0 if split == "train" else 1)
+    p["skin_level"] = 2 * half_level + tf.minimum(split, 1)
     tone = tf.cast(p["skin_level"], tf.float32) / SKIN_LEVELS
     p["skin"] = skin = _ramp(_SKIN, tone)
     p["skin_dark"] = skin * (0.66, 0.50, 0.46)
@@ -168,14 +167,16 @@ def draw_parameters(indices, split="train", seed=0):
 
     style = tf.cast(p["style"] * len(_STYLES), tf.int32)
     styles = tf.unstack(tf.gather(tf.constant(_STYLES), style), axis=1)
-    volume, hairline, p["bend"], p["drop"], p["hair_end"], p["taper"], p["curl"] = styles
+    volume, hairline, p["bend"], p["drop"], p["hair_end"], p["taper"], p["curl"] = (
+        styles
+    )
     p["is_bald"] = tf.cast(style == 0, tf.float32)
     p["is_long"] = tf.cast((style >= 4) & (style <= 6), tf.float32)
     p["hair_volume"] += volume
     p["hairline"] += hairline
     p["hair_end"] += p["hair_length"] * p["is_long"]
     natural = _ramp(_HAIR, p["hair"] * (1 - 0.75 * tone))  # dark skin, darker hair
-    dyed = (chance("dyed", 0.06) * (1 - p["is_bald"]))[:, None]
+    dyed = (chance("dyed", 0.05) * (1 - p["is_bald"]))[:, None]
     dye = _hsv(p["dye_hue"], 0.55, 0.7)
     p["hair"] = hair = natural + dyed * (dye - natural)
     p["hair_dark"] = hair * (0.50, 0.44, 0.44)
@@ -300,11 +301,13 @@ def head_geometry(p, size):
     curls = _texture(p.salt, tf.abs(g.skull_x[:, 0]), g.y[:, :, 0], 16)
     fan = tf.abs(g.skull_x) / (g.fy + 1.2)  # strands fan out from above the crown
     fan += p.strand_wave * tf.sin(9 * g.fy + p.strand_phase)
-    strands = tf.sin(47 * fan + p.strand_phase + 3 * curls) + tf.sin(103 * fan)
-    strands = 0.28 + 0.16 * strands + 0.44 * g.grain
+    strands = tf.sin(47 * fan + p.strand_phase + 2 * curls) + tf.sin(103 * fan)
+    strands = 0.38 + 0.17 * strands + 0.24 * g.grain
     curls = 0.65 * curls + 0.35 * g.grain
     g.strands = strands + p.curl * (curls - strands)
     g.hair += p.curl * 0.10 * (curls - 0.5)
+    g.hair_end = p.hair_end - 0.08 * g.strands - g.fy
+    g.plaster = _texture(p.salt, g.x[:, 0], g.y[:, :, 0], 20)
     return g
 
 
@@ -320,7 +323,7 @@ def _cover(g, distance):
     return tf.clip_by_value(distance * (1 / g.pixel) + 0.5, 0.0, 1.0)
 
 
-# --- 3. Parts, each a list of groups (mask or None, [(colour, alpha), ...]) ----------
+# --- 3. Parts: each yields groups (mask or None, (colour, alpha), ...) ---------------
 
 
 def background(p, g):
@@ -340,16 +343,15 @@ def background(p, g):
     wave = _step(-0.35, 0.35, tf.sin(p.stripe_freq * along))
     striped = tf.cast(p.stripes < 0.3, tf.float32) * p.stripe_alpha
     layers.append((p.stripe, striped * wave))
-    g.plaster = _texture(p.salt, x[:, 0], y[:, :, 0], 20)
     layers.append((0.5 * p.wall_far, p.plaster * g.plaster))
-    return [(None, layers)]
+    yield (None, *layers)
 
 
 def back_hair(p, g):
-    g.hair_end = p.hair_end - 0.08 * g.strands - g.fy
     shape = _cover(g, tf.minimum(g.hair, g.hair_end)) * (1 - p.is_bald)
-    shade = 0.2 + 0.6 * _step(-0.4, 0.6, g.fy) + 0.2 * g.strands
-    return [(shape, [(p.hair, tf.ones_like(shape)), (p.hair_dark, shade)])]
+    shade = 0.2 + 0.35 * _step(-0.4, 0.6, g.fy)
+    shade += 0.4 * _step(0.65, 0.2, g.strands)
+    yield (shape, (p.hair, tf.ones_like(shape)), (p.hair_dark, shade))
 
 
 def body(p, g):
@@ -360,49 +362,45 @@ def body(p, g):
     top = y - p.shoulder_y - 0.05 * out - 0.25 * out * out
     skin = tf.maximum(neck, _cover(g, top - 0.02))
     ones = tf.ones_like(skin)
-    opening = p.neckline * tf.nn.relu(1 - x * x / 0.09) + 0.03
+    opening = p.neckline * tf.nn.relu(1 - x * x / 0.09) + 0.03 * _step(0.5, 0.3, x)
     cloth = _cover(g, top - opening)
     bands = tf.sin(p.cloth_freq * tf.where(p.cloth_kind < 0.25, y, x))
     bands = _step(-0.3, 0.3, bands) * tf.cast(p.cloth_kind < 0.4, tf.float32)
     folds = _step(0.35, 0.65, 0.5 + 0.5 * tf.sin(14 * x + 6 * y) * (y - 0.4))
     shade = 0.25 * g.plaster + 0.35 * _step(0.2, 0.9, x) + 0.25 * folds
-    return [
-        (skin, [(p.skin, ones), (p.skin_dark, 0.25 + 0.6 * chin)]),
-        (
-            cloth,
-            [
-                (p.cloth, ones),
-                (p.cloth_trim, 0.7 * bands),
-                (p.cloth_trim, 0.7 * _step(0.05, 0.04, top - opening)),
-                (0.45 * p.cloth, shade),
-            ],
-        ),
-    ]
+    yield (skin, (p.skin, ones), (p.skin_dark, 0.25 + 0.6 * chin))
+    yield (
+        cloth,
+        (p.cloth, ones),
+        (p.cloth_trim, 0.7 * bands),
+        (p.cloth_trim, 0.7 * _step(0.05, 0.04, top - opening) * _step(0.5, 0.4, x)),
+        (0.45 * p.cloth, shade),
+    )
 
 
 def head(p, g):
-    skull = _cover(g, g.skull) * g.turned
+    skull = _cover(g, g.skull) * g.turned * p.is_bald
     light_x = p.light_side * g.turned * 0.6  # frontal faces: light from the front
     light = 0.85 * g.facing - 0.30 * g.down + light_x * g.across
     ones = tf.ones_like(light)
     cheeks = _bump((g.fu - 0.30) * (1 / 0.13), (g.fy - 0.2) * 10)
     forehead = _bump(g.fx * 4, (g.fy + 0.38) * 7)
-    freckles = p.freckles * _step(0.62, 0.75, g.grain) * _bump((g.fy - 0.13) * 8)
-    return [
-        (skull, [(p.skin, ones), (p.skin_dark, 0.35 + 0.2 * tf.abs(g.across))]),
-        (
-            g.face,
-            [
-                (p.skin, ones),
-                (p.skin_dark, 0.75 * _step(0.75, -0.15, light)),
-                (p.skin_light, 0.45 * _step(0.72, 1.0, light)),
-                (p.skin_light, 0.22 * forehead),
-                (p.skin_red, p.blush * cheeks),
-                (p.skin_dark, 0.6 * freckles),
-                (p.skin_dark, 0.17 * g.grain),
-            ],
-        ),
-    ]
+    freckles = p.freckles * _step(0.66, 0.8, g.grain) * _bump((g.fy - 0.13) * 8)
+    yield (
+        skull,
+        (p.skin, ones),
+        (p.skin_dark, 0.12 + 0.5 * _step(0.2, -0.05, g.skull)),
+    )
+    yield (
+        g.face,
+        (p.skin, ones),
+        (p.skin_dark, 0.75 * _step(0.75, -0.15, light)),
+        (p.skin_light, 0.45 * _step(0.72, 1.0, light)),
+        (p.skin_light, 0.22 * forehead),
+        (p.skin_red, p.blush * cheeks),
+        (p.skin_dark, 0.5 * freckles),
+        (p.skin_dark, 0.17 * g.grain),
+    )
 
 
 def beard(p, g):
@@ -416,7 +414,7 @@ def beard(p, g):
     stubble = (0.25 + 0.6 * thick) * (0.7 + 0.3 * g.grain)
     strands = thick * 0.6 * _step(0.45, 0.8, g.strands)
     mask = shape * _cover(g, g.head + 0.015)
-    return [(mask, [(0.8 * p.brow, stubble), (0.7 * p.hair_dark, strands)])]
+    yield (mask, (0.8 * p.brow, stubble), (0.7 * p.hair_dark, strands))
 
 
 def eyes(p, g):
@@ -436,42 +434,34 @@ def eyes(p, g):
     bags = _bump((below + 0.05 - 0.03 * t * t) * 55) * inside
 
     gaze = a - p.gaze_x * tf.sign(g.fx)
-    rise = b - p.gaze_y + 0.03
+    rise = b - p.gaze_y + 0.01
     distance = tf.sqrt(gaze * gaze + rise * rise)
     glow = _bump(gaze * 25, (rise - 0.025) * 50)
     glint = _bump((gaze + 0.02) * 62, (rise + 0.022) * 62)
     white = tf.ones_like(p.skin)
-    return [
-        (
-            g.face,
-            [
-                (p.skin_dark, 0.28 * socket),
-                (p.skin_dark, 0.22 * inner),
-                (p.eyeshadow, p.makeup * socket),
-                (p.skin_dark, 0.35 * p.age * bags),
-            ],
-        ),
-        (
-            ball,
-            [
-                (white * (0.95, 0.94, 0.92), tf.ones_like(ball)),
-                (0.4 * p.iris, _cover(g, 0.056 - distance)),
-                (p.iris, _cover(g, 0.046 - distance)),
-                (0.4 + 0.6 * p.iris, 0.6 * glow * _cover(g, 0.05 - distance)),
-                (0.1 * white, _cover(g, 0.025 - distance)),
-                (0.5 * p.skin_dark, 0.55 * _step(0.045, 0.0, above)),
-                (white, glint),
-            ],
-        ),
-        (
-            g.face,
-            [
-                (p.skin_dark, 0.55 * crease),
-                (0.7 * p.skin_dark, 0.6 * _bump(below * 80) * inside),
-                (0.35 * p.skin_dark, lid),
-            ],
-        ),
-    ]
+    yield (
+        g.face,
+        (p.skin_dark, 0.28 * socket),
+        (p.skin_dark, 0.22 * inner),
+        (p.eyeshadow, p.makeup * socket),
+        (p.skin_dark, 0.35 * p.age * bags),
+    )
+    yield (
+        ball,
+        (white * (0.95, 0.94, 0.92), tf.ones_like(ball)),
+        (0.4 * p.iris, _cover(g, 0.056 - distance)),
+        (p.iris, _cover(g, 0.046 - distance)),
+        (0.4 + 0.6 * p.iris, 0.6 * glow * _cover(g, 0.05 - distance)),
+        (0.1 * white, _cover(g, 0.025 - distance)),
+        (0.5 * p.skin_dark, 0.55 * _step(0.045, 0.0, above)),
+        (white, glint),
+    )
+    yield (
+        g.face,
+        (p.skin_dark, 0.55 * crease),
+        (0.7 * p.skin_dark, 0.6 * _bump(below * 80) * inside),
+        (0.35 * p.skin_dark, lid),
+    )
 
 
 def brows(p, g):
@@ -483,7 +473,7 @@ def brows(p, g):
     shape = _step(-0.008, 0.008, half - tf.abs(g.fy - line))
     shape *= _step(1.02, 0.92, tf.abs(t))
     hairs = 0.9 + 0.1 * tf.sin(160 * a + 60 * g.fy)
-    return [(g.face, [(p.brow, shape * hairs)])]
+    yield (g.face, (p.brow, shape * hairs))
 
 
 def nose(p, g):
@@ -494,28 +484,24 @@ def nose(p, g):
     x, y, wide = g.fx - lean * t * t, g.fy - p.nose_y, p.nose_width
     u = tf.abs(x)
     along = _step(-0.05, 0.25, t) * _step(0.05, -0.08, y)
-    far = 0.22 + 0.26 * g.turned * g.sign * tf.sign(x)  # darker on the far side
+    far = 0.22 + 0.38 * g.turned * g.sign * tf.sign(x)  # darker on the far side
     sides = _bump((u - 0.045 - 0.4 * wide * t * t) * 28) * along
     dx = u - 0.55 * wide
-    wings = _bump((tf.sqrt(dx * dx + (y + 0.01) ** 2) - 0.05) * 80)
+    wings = _bump((tf.sqrt(dx * dx + tf.square(y + 0.01)) - 0.05) * 80)
     wings *= _step(0.5, 0.75, u / wide) * _step(-0.06, -0.02, y)
     base = _bump(x / (0.9 * wide), (y - 0.045) * 45)
     holes = _bump((u - 0.45 * wide) * 38, (y - 0.028) * 80)
-    return [
-        (
-            g.face,
-            [
-                (p.skin_dark, tf.nn.relu(far) * sides),
-                (p.skin_light, 0.35 * _bump(x * 36) * along),
-                (p.skin_red, 0.25 * _bump(x / wide, y * 14)),
-                (p.skin_light, 0.5 * _bump(x * 33, (y + 0.03) * 33)),
-                (p.skin_dark, 0.45 * base),
-                (p.skin_dark, 0.5 * wings),
-                (0.45 * p.skin_dark, 0.8 * holes),
-                (p.skin_dark, 0.25 * _bump(x * 50, (y - 0.1) * 25)),
-            ],
-        )
-    ]
+    yield (
+        g.face,
+        (p.skin_dark, tf.nn.relu(far) * sides),
+        (p.skin_light, 0.35 * _bump(x * 36) * along),
+        (p.skin_red, 0.25 * _bump(x / wide, y * 14)),
+        (p.skin_light, 0.5 * _bump(x * 33, (y + 0.03) * 33)),
+        (p.skin_dark, 0.45 * base),
+        (p.skin_dark, 0.5 * wings),
+        (0.45 * p.skin_dark, 0.8 * holes),
+        (p.skin_dark, 0.25 * _bump(x * 50, (y - 0.1) * 25)),
+    )
 
 
 def mouth(p, g):
@@ -537,22 +523,18 @@ def mouth(p, g):
     folds = _bump((g.fu - 0.185 - 0.45 * drop) * 55) * _bump(drop * 11)
     ageing = 0.05 + 0.35 * p.age * p.age + 3 * p.mouth_open
     white = tf.ones_like(p.skin)
-    return [
-        (
-            g.face,
-            [
-                (p.skin_dark, 0.4 * _bump(t * 1.4, (y - bottom - 0.03) * 40)),
-                (p.skin_dark, ageing * folds),
-                (p.lip, lower),
-                (0.4 + 0.6 * p.lip, 0.55 * lower * shine),
-                (0.82 * p.lip, upper),
-                (white * (0.28, 0.07, 0.08), inside),
-                (white * (0.95, 0.93, 0.90), inside * _step(0.012, 0.0, y)),
-                (0.42 * p.lip, 0.9 * line),
-                (p.skin_dark, 0.5 * _bump((u - 1.05) * 10, y * 45)),
-            ],
-        )
-    ]
+    yield (
+        g.face,
+        (p.skin_dark, 0.4 * _bump(t * 1.4, (y - bottom - 0.03) * 40)),
+        (p.skin_dark, ageing * folds),
+        (p.lip, lower),
+        (0.4 + 0.6 * p.lip, 0.55 * lower * shine),
+        (0.82 * p.lip, upper),
+        (white * (0.28, 0.07, 0.08), inside),
+        (white * (0.95, 0.93, 0.90), inside * _step(0.012, 0.0, y)),
+        (0.42 * p.lip, 0.9 * line),
+        (p.skin_dark, 0.5 * _bump((u - 1.05) * 10, y * 45)),
+    )
 
 
 def glasses(p, g):
@@ -568,16 +550,12 @@ def glasses(p, g):
     bar = _cover(g, tf.minimum(bar, 0.97 * p.head_width - g.fu))
     glass = _cover(g, lens)
     glare = _step(0.03, 0.0, tf.abs(a + b))
-    return [
-        (
-            p.has_glasses * _cover(g, g.head + 0.03),
-            [
-                (0.3 * p.frame, glass * (0.06 + 0.8 * p.is_shaded)),
-                (tf.ones_like(p.frame), 0.16 * glass * glare),
-                (p.frame, tf.maximum(frame, bar)),
-            ],
-        )
-    ]
+    yield (
+        p.has_glasses * _cover(g, g.head + 0.03),
+        (0.3 * p.frame, glass * (0.06 + 0.8 * p.is_shaded)),
+        (tf.ones_like(p.frame), 0.16 * glass * glare),
+        (p.frame, tf.maximum(frame, bar)),
+    )
 
 
 def front_hair(p, g):
@@ -591,23 +569,18 @@ def front_hair(p, g):
     parting = _bump(g.sine * 50) * _step(-0.6, -0.8, g.down)
     edges = tf.maximum(0.5 * _step(0.12, 0.0, g.hair), 0.8 * parting * p.bend)
     band = _cover(g, 0.035 - tf.abs(g.fy + 0.56 - 0.6 * x2)) * p.has_headband
-    return [
-        (None, [(p.skin_dark, 0.6 * shadow)]),
-        (
-            shape,
-            [
-                (p.hair, tf.ones_like(shape)),
-                (p.hair_dark, 0.75 * _step(0.6, 0.2, g.strands)),
-                (p.hair_light, p.sheen * ring * _step(0.3, 0.8, g.strands)),
-                (p.hair_dark, edges),
-                (p.headband, band),
-            ],
-        ),
-    ]
+    yield (None, (p.skin_dark, 0.6 * shadow))
+    yield (
+        shape,
+        (p.hair, tf.ones_like(shape)),
+        (p.hair_dark, 0.65 * _step(0.65, 0.15, g.strands)),
+        (p.hair_light, p.sheen * ring * _step(0.3, 0.8, g.strands)),
+        (p.hair_dark, edges),
+        (p.headband, band),
+    )
 
 
 def ears(p, g):
-    groups = []
     gold = tf.ones_like(p.skin) * (0.93, 0.82, 0.5)
     for sign in (-1.0, 1.0):
         near = -sign * g.sin  # above 0: this ear is turned towards us
@@ -620,11 +593,10 @@ def ears(p, g):
         mask = _cover(g, inside * p.ear_size) * (1 - behind) * visible
         shade = 0.2 + 0.5 * _bump((inside - 0.45) * 5)
         bare = 1 - p.is_long
-        groups.append((mask * bare, [(p.skin, tf.ones_like(mask)), (p.skin_dark, shade)]))
-        ring = (dx - 0.01) ** 2 + (dy - 1.7 * p.ear_size) ** 2
-        ring = _cover(g, 0.028 - tf.sqrt(ring)) * p.has_earring
-        groups.append((visible, [(gold, ring)]))
-    return groups
+        yield (mask * bare, (p.skin, tf.ones_like(mask)), (p.skin_dark, shade))
+        ring = tf.sqrt(tf.square(dx - 0.01) + tf.square(dy - 1.7 * p.ear_size))
+        ring = _cover(g, 0.028 - ring) * p.has_earring
+        yield (visible, (gold, ring))
 
 
 # Part, does it belong to the head, and the box it is drawn in: top, bottom, |x|.
@@ -648,13 +620,13 @@ _PAINTING_ORDER = (
 
 
 def compose(canvas, groups, extra):
-    """Paint groups `(mask, [(colour [B, 3], alpha [B, H, W]), ...])` over a canvas.
+    """Paint groups `(mask, (colour [B, 3], alpha [B, H, W]), ...)` over a canvas.
 
     `canvas` is `[B, 4, H, W]`, colour planes first; `extra` is the layers' value for
     the fourth. Inside a group the later layer lies on top; what shows of each layer
     is found from front to back, and one matrix product adds them all.
     """
-    for mask, layers in groups:
+    for mask, *layers in groups:
         shape = tf.shape(layers[0][1])
         mask = tf.ones(shape) if mask is None else tf.broadcast_to(mask, shape)
         seen, shares = mask, []
@@ -669,19 +641,22 @@ def compose(canvas, groups, extra):
     return canvas
 
 
-def _crop(g, size, rows, columns):
-    """The geometry of a box of pixels."""
-    part = SimpleNamespace(**vars(g))
-    for name, value in vars(g).items():
+class _Crop:
+    """The geometry of a box of pixels, cut when a part asks for it."""
+
+    def __init__(self, g, size, rows, columns):
+        self._source, self._size, self._box = g, size, (rows, columns)
+
+    def __getattr__(self, name):
+        value, (rows, columns) = getattr(self._source, name), self._box
         if tf.is_tensor(value) and value.shape.rank == 3:
-            value = value[:, rows] if value.shape[1] == size else value
-            value = value[:, :, columns] if value.shape[2] == size else value
-            setattr(part, name, value)
-    return part
+            value = value[:, rows] if value.shape[1] == self._size else value
+            value = value[:, :, columns] if value.shape[2] == self._size else value
+        setattr(self, name, value)
+        return value
 
 
-@tf.function
-def _render(indices, seed, size, split):
+def _paint(indices, seed, split, size):
     p = draw_parameters(indices, split, seed)
     scalars = {k: v[:, None, None] if v.shape.rank == 1 else v for k, v in p.items()}
     scalars = SimpleNamespace(**scalars)
@@ -694,7 +669,7 @@ def _render(indices, seed, size, split):
         if last - first == size and not margin:
             canvas = compose(canvas, part(scalars, g), is_head)
             continue
-        groups = part(scalars, _crop(g, size, rows, columns))
+        groups = part(scalars, _Crop(g, size, rows, columns))
         strip = canvas[:, :, rows]
         box = compose(strip[..., columns], groups, is_head)
         left, right = strip[..., :margin], strip[..., size - margin :]
@@ -703,6 +678,15 @@ def _render(indices, seed, size, split):
     image = tf.transpose(canvas[:, :3], [0, 2, 3, 1])
     image = tf.cast(tf.round(255 * tf.clip_by_value(image, 0, 1)), tf.uint8)
     return image, p["yaw"], canvas[:, 3]
+
+
+@functools.cache
+def _painter(size):
+    """`_paint` as one graph for every split, seed and batch size."""
+    signature = [tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)]
+    signature += [tf.TensorSpec([], tf.int32)]
+    paint = functools.partial(_paint, size=size)
+    return tf.function(paint, signature, autograph=False)
 
 
 # --- 5. The public function ---------------------------------------------------------
@@ -739,5 +723,6 @@ def render(indices, size, *, split="train", seed=0, return_head=False):
     if known is not None and (known < 0).any():
         raise ValueError(f"Negative face index {known.min()}: indices start at 0.")
     with tf.device("CPU:0"):
-        images, yaw, region = _render(indices, tf.constant(seed, tf.int64), size, split)
+        seed, place = tf.cast(seed, tf.int64), tf.constant(SPLITS.index(split))
+        images, yaw, region = _painter(size)(indices, seed, place)
     return (images, yaw, region) if return_head else (images, yaw)

@@ -129,8 +129,7 @@ class Checkpoints:
         for variable in self._model.variables:
             if not tf.reduce_all(tf.math.is_finite(tf.cast(variable, tf.float32))):
                 raise TrainingStopped(
-                    f"step {step}: weight {variable.path} is not finite; "
-                    f"{self.kept()}"
+                    f"step {step}: weight {variable.path} is not finite; {self.kept()}"
                 )
         self.step.assign(step)
         if best:
@@ -230,9 +229,7 @@ class _Progress:
         self._trained = 0
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(
-                initial=step, total=steps, unit="step", dynamic_ncols=True
-            )
+            self._bar = tqdm(initial=step, total=steps, unit="step", dynamic_ncols=True)
 
     def advance(self, step, count, seconds, values):
         """Reports that `count` steps up to `step` took `seconds` of training."""

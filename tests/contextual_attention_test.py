@@ -89,30 +89,28 @@ def test_equals_recorded_output_offsets_and_gradients(path, form):
     mask = np.zeros([1, height, width, 1], np.float32)
     if "mask" in golden:
         mask = golden["mask"]
-    cotangent = golden.get("cotangent", 1.0)
-
-    output, offsets, *gradients = attention_and_gradients(
-        golden["f"],
-        golden["b"],
-        np.repeat(mask, batch, axis=0),
-        cotangent,
-        kernel_size=arguments["ksize"],
-        stride=arguments["stride"],
-        rate=arguments["rate"],
-        fuse_kernel_size=arguments["fuse_k"],
-        softmax_scale=arguments["softmax_scale"],
-        fuse=arguments["fuse"],
-        form=form,
-    )
+    options = {
+        "kernel_size": arguments["ksize"],
+        "stride": arguments["stride"],
+        "rate": arguments["rate"],
+        "fuse_kernel_size": arguments["fuse_k"],
+        "softmax_scale": arguments["softmax_scale"],
+        "fuse": arguments["fuse"],
+        "form": form,
+    }
+    inputs = (golden["f"], golden["b"], np.repeat(mask, batch, axis=0))
+    output, offsets = contextual_attention(*inputs, **options)
 
     assert_close(output, golden["y"], OUTPUT_TOLERANCE)
     # Where every weight is zero the margin is too, but position 0 is certain.
     clear = (golden["argmax_margin"] > CLEAR_MARGIN) | (golden["attn_sum"] == 0)
     np.testing.assert_array_equal(offsets[clear], golden["offsets"][clear])
     if "cotangent" in golden:
+        _, _, *gradients = attention_and_gradients(
+            *inputs, golden["cotangent"], **options
+        )
         for gradient, key in zip(gradients, ("grad_f", "grad_b"), strict=True):
             assert_close(gradient, golden[key], GRADIENT_TOLERANCE)
-    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 @pytest.mark.parametrize("path", recordings())
