@@ -410,7 +410,10 @@ def run():
         raise failure from None
     finally:
         report_unusable({**loader.broken, **validation_loader.broken})
-    return 0 if stopped is None else 128 + stopped
+    if stopped is not None:
+        training.say("run the same command to go on")
+        return 128 + stopped
+    return 0
 
 
 def main(_):

@@ -25,6 +25,7 @@ from keras import layers
 
 from inpainting_tf import images, losses, masks
 from inpainting_tf.contextual_attention import ContextualAttention
+from inpainting_tf.optimization import adam, apply_gradients, scaled_share
 
 
 def _convolution(channels, kernel_size, strides=1, dilation=1, activation="elu"):
@@ -272,6 +273,7 @@ class ParallelAttention(keras.Model):
         self.local_patch_size = local_patch_size
         self.adversarial_weight = adversarial_weight
         self.averaging_decay = averaging_decay
+        self.clip_norm = clip_norm
 
         def completion_network(name):
             network = CompletionNetwork(
@@ -287,16 +289,8 @@ class ParallelAttention(keras.Model):
             )
             return network
 
-        def adam(rate):
-            optimizer = keras.optimizers.Adam(
-                rate, beta_1=beta_1, beta_2=beta_2, global_clipnorm=clip_norm
-            )
-            if keras.mixed_precision.dtype_policy().name == "mixed_float16":
-                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-            return optimizer
-
         self.completion = completion_network("completion")
-        self.completion_optimizer = adam(learning_rate)
+        self.completion_optimizer = adam(learning_rate, beta_1, beta_2)
         self.completion_optimizer.build(self.completion.trainable_variables)
         self.averaged_completion = None
         if averaging_decay:
@@ -311,7 +305,7 @@ class ParallelAttention(keras.Model):
                 tf.zeros([1, local_patch_size, local_patch_size, 3]),
             )
             self.discriminator_optimizer = adam(
-                discriminator_learning_rate or learning_rate
+                discriminator_learning_rate or learning_rate, beta_1, beta_2
             )
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.built = True
@@ -363,10 +357,12 @@ class ParallelAttention(keras.Model):
                 )
                 results["adversarial_loss"] = adversarial
                 results["discriminator_loss"] = discriminator_loss
-                scaled_discriminator_loss = _scale(
+                scaled_discriminator_loss = scaled_share(
                     self.discriminator_optimizer, discriminator_loss
                 )
-            scaled_completion_loss = _scale(self.completion_optimizer, completion_loss)
+            scaled_completion_loss = scaled_share(
+                self.completion_optimizer, completion_loss
+            )
             results["completion_loss"] = completion_loss
 
         completion_weights = self.completion.trainable_variables
@@ -376,11 +372,19 @@ class ParallelAttention(keras.Model):
             discriminator_gradients = tape.gradient(
                 scaled_discriminator_loss, discriminator_weights
             )
-            self.discriminator_optimizer.apply(
-                discriminator_gradients, discriminator_weights
+            apply_gradients(
+                self.discriminator_optimizer,
+                discriminator_gradients,
+                discriminator_weights,
+                self.clip_norm,
             )
         del tape
-        self.completion_optimizer.apply(completion_gradients, completion_weights)
+        apply_gradients(
+            self.completion_optimizer,
+            completion_gradients,
+            completion_weights,
+            self.clip_norm,
+        )
         self._update_average()
         return results
 
@@ -406,13 +410,3 @@ class ParallelAttention(keras.Model):
             self.averaged_completion.variables, self.completion.variables, strict=True
         ):
             average.assign(average + (1.0 - decay) * (weight - average))
-
-
-def _scale(optimizer, loss):
-    """Loss to differentiate: a replica's share, scaled up for float16 gradients.
-
-    The optimizer sums gradients over replicas, so each contributes its share of the
-    mean over the global batch.
-    """
-    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-    return optimizer.scale_loss(loss / replicas)

@@ -82,7 +82,12 @@ class Checkpoints:
         """
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._model = model
-        self._checkpoint = tf.train.Checkpoint(model=model, step=self.step)
+        # TensorFlow's tracking does not see layers that Keras 3 holds in lists, so the
+        # weights are named one by one beside the model.
+        weights = [variable.value for variable in model.variables]
+        self._checkpoint = tf.train.Checkpoint(
+            model=model, weights=weights, step=self.step
+        )
         self._newest = tf.train.CheckpointManager(
             self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
         )
@@ -114,7 +119,7 @@ class Checkpoints:
             return 0
         try:
             self._checkpoint.restore(path).assert_consumed()
-        except (tf.errors.OpError, AssertionError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - damage shows in many types
             raise TrainingStopped(
                 f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}"
             ) from None
@@ -351,6 +356,7 @@ def train(
             if stop.received is not None:
                 _finite_values(pending, step, checkpoints)
                 checkpoints.save(step)
+                say(f"{stop.received.name}: stopped at step {step}, checkpoint saved")
             return stop.received
     finally:
         progress.close()

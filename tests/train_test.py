@@ -1,0 +1,318 @@
+"""train.py as a user runs it: learning, resuming, stopping, and refusing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+TINY = (
+    "--dataset=synthetic_faces",
+    "--synthetic_count=40",
+    "--image_size=32",
+    "--width=0.05",
+    "--batch_size=4",
+    "--mask=random_box",
+    "--validation_count=4",
+    "--adversarial_weight=1",
+    "--averaging_decay=0.9",
+    "--log_every=1",
+    "--validate_every=4",
+    "--checkpoint_every=4",
+    "--deterministic",
+)
+
+
+def command(*flags):
+    return [sys.executable, "train.py", *flags]
+
+
+def train(*flags, environment=None):
+    """Runs train.py to its end; returns (exit status, standard error)."""
+    process = subprocess.run(
+        command(*flags),
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return process.returncode, process.stderr
+
+
+def refusal(*flags):
+    """The one line with which train.py refuses flags."""
+    status, errors = train(*flags)
+    lines = [line for line in errors.splitlines() if line.startswith("train.py: ")]
+    assert status == 2, errors
+    assert len(lines) == 1, errors
+    assert "Traceback" not in errors
+    return lines[0]
+
+
+def entries(run_dir):
+    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
+        return [json.loads(line) for line in file]
+
+
+def without_speed(log):
+    return [
+        {key: value for key, value in entry.items() if key != "images_per_second"}
+        for entry in log
+    ]
+
+
+def weights(run_dir, step):
+    reader = tf.train.load_checkpoint(
+        os.path.join(run_dir, "checkpoints", f"step-{step}")
+    )
+    return {
+        name: reader.get_tensor(name)
+        for name in reader.get_variable_to_shape_map()
+        if name.startswith(("model", "step"))
+    }
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A run of twelve steps in one go."""
+    run_dir = str(tmp_path_factory.mktemp("runs") / "uninterrupted")
+    status, errors = train(*TINY, "--steps=12", f"--run_dir={run_dir}")
+    assert status == 0, errors
+    return run_dir
+
+
+def test_a_run_leaves_what_the_contract_names(uninterrupted):
+    names = set(os.listdir(uninterrupted))
+    assert names == {
+        "flags.cfg",
+        "run.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "samples",
+        "tensorboard",
+    }
+    log = entries(uninterrupted)
+    assert [entry["step"] for entry in log] == list(range(13))
+    for key in ("context_loss", "adversarial_loss", "discriminator_loss"):
+        assert all(np.isfinite(entry[key]) for entry in log[1:])
+    assert {"validation/psnr", "validation/ssim", "validation/l1"} <= set(log[4])
+    assert "mean_color_fill/psnr" in log[0]
+    with open(os.path.join(uninterrupted, "run.json")) as file:
+        facts = json.load(file)
+    assert facts["tensorflow"] == tf.__version__ and facts["seed"] == 0
+    picture = Image.open(os.path.join(uninterrupted, "samples", "step_00000012.png"))
+    assert picture.width > 5 * 32 and picture.height > 4 * 32
+    kept = [n for n in os.listdir(f"{uninterrupted}/checkpoints") if ".index" in n]
+    assert sorted(kept) == ["step-12.index", "step-4.index", "step-8.index"]
+    assert os.listdir(f"{uninterrupted}/checkpoints/best")
+
+
+def test_the_effective_flags_repeat_the_run(uninterrupted, tmp_path):
+    status, errors = train(
+        f"--flagfile={uninterrupted}/flags.cfg", f"--run_dir={tmp_path}/again"
+    )
+    assert status == 0, errors
+    assert without_speed(entries(f"{tmp_path}/again")) == without_speed(
+        entries(uninterrupted)
+    )
+
+
+def test_a_killed_run_resumes_bit_for_bit(uninterrupted, tmp_path):
+    run_dir = str(tmp_path / "killed")
+    process = subprocess.Popen(
+        command(*TINY, "--steps=12", f"--run_dir={run_dir}"),
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    log_path = os.path.join(run_dir, "metrics.jsonl")
+    deadline = time.monotonic() + 200
+    # Kill between two checkpoints: after step 6 is logged, before step 8 is saved.
+    while time.monotonic() < deadline:
+        if os.path.exists(log_path) and len(entries(run_dir)) > 6:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    status, errors = train(*TINY, "--steps=12", f"--run_dir={run_dir}")
+    assert status == 0, errors
+    assert "resuming" in errors or "step 12/12" in errors
+    assert without_speed(entries(run_dir)) == without_speed(entries(uninterrupted))
+    expected = weights(uninterrupted, 12)
+    resumed = weights(run_dir, 12)
+    assert resumed.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+
+
+def test_sigterm_saves_a_checkpoint_and_the_same_command_goes_on(
+    uninterrupted, tmp_path
+):
+    run_dir = str(tmp_path / "terminated")
+    flags = [*TINY, "--checkpoint_every=1000", f"--run_dir={run_dir}"]
+    process = subprocess.Popen(
+        command(*flags, "--steps=1000"),
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log_path = os.path.join(run_dir, "metrics.jsonl")
+    while not (os.path.exists(log_path) and len(entries(run_dir)) > 2):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    stopped_at = entries(run_dir)[-1]["step"]
+    assert f"stopped at step {stopped_at}" in errors
+    assert os.path.exists(f"{run_dir}/checkpoints/step-{stopped_at}.index")
+    status, errors = train(*flags, f"--steps={stopped_at + 2}")
+    assert status == 0, errors
+    assert f"at step {stopped_at}" in errors
+    compared = min(stopped_at + 2, 12)
+    ours, theirs = (without_speed(entries(r)) for r in (run_dir, uninterrupted))
+    for own, other in zip(ours[1:compared], theirs[1:compared], strict=True):
+        for key in ("context_loss", "discriminator_loss"):
+            assert own[key] == other[key]
+
+
+def test_another_configuration_in_the_same_folder_is_refused(uninterrupted):
+    line = refusal(
+        *TINY, "--steps=12", "--seed=3", "--width=0.1", f"--run_dir={uninterrupted}"
+    )
+    assert "--seed was 0, is 3" in line and "--width was 0.05, is 0.1" in line
+
+
+def test_a_later_last_step_continues_the_run(uninterrupted, tmp_path):
+    run_dir = str(tmp_path / "longer")
+    assert train(*TINY, "--steps=4", f"--run_dir={run_dir}")[0] == 0
+    status, errors = train(*TINY, "--steps=8", f"--run_dir={run_dir}")
+    assert status == 0, errors
+    assert without_speed(entries(run_dir)) == without_speed(entries(uninterrupted)[:9])
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_name(tmp_path):
+    status, errors = train(
+        *TINY, "--steps=40", "--learning_rate=1e30", f"--run_dir={tmp_path}/sick"
+    )
+    assert status == 2, errors
+    line = errors.strip().splitlines()[-1]
+    assert line.startswith("train.py: step ") and "is nan" in line or "is inf" in line
+    assert "_loss" in line or "weight" in line
+    assert not any("step-" in n for n in os.listdir(f"{tmp_path}/sick/checkpoints"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--steps=1"], "--run_dir is missing"),
+        (["--run_dir=r"], "give either --steps or --epochs"),
+        (["--run_dir=r", "--steps=1", "--epochs=1"], "give either --steps or --epochs"),
+        (["--run_dir=r", "--stepz=1"], "Unknown command line flag 'stepz'"),
+        (["--run_dir=r", "--steps=1", "leftover"], "'leftover' is not a flag"),
+        (["--run_dir=r", "--steps=0"], "--steps=0"),
+        (["--run_dir=r", "--steps=1", "--mask=hexagon"], "hexagon"),
+        (["--run_dir=r", "--steps=1", "--mask=folder"], "--mask_dir go together"),
+        (["--run_dir=r", "--steps=1", "--dataset=folder"], "needs --data_dir"),
+        (
+            ["--run_dir=r", "--steps=1", "--dataset=folder", "--data_dir=absent"],
+            "--data_dir=absent: no such folder",
+        ),
+        (
+            ["--run_dir=r", "--steps=1", "--crop=100"],
+            "--crop=100 is smaller than --image_size=128",
+        ),
+        (
+            [
+                "--run_dir=r",
+                "--steps=1",
+                "--dataset=synthetic_faces",
+                "--image_size=50",
+            ],
+            "--image_size=50",
+        ),
+        (
+            [
+                "--run_dir=r",
+                "--steps=1",
+                "--dataset=synthetic_faces",
+                "--hole_size=999",
+            ],
+            "999 does not fit",
+        ),
+        (["--flagfile=absent.cfg"], "absent.cfg"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_flags_that_cannot_work_are_refused_in_one_line(flags, message):
+    assert message in refusal(*flags)
+    assert not os.path.exists(os.path.join(ROOT, "r"))
+
+
+def test_a_line_without_dashes_in_a_flag_file_is_refused(tmp_path):
+    path = tmp_path / "typo.cfg"
+    path.write_text("--steps=1\nrun_dir=r\n")
+    assert "'run_dir=r' is not a flag" in refusal(f"--flagfile={path}")
+
+
+def test_the_command_line_wins_over_a_flag_file_in_any_order(tmp_path):
+    path = tmp_path / "recipe.cfg"
+    path.write_text("--crop=100\n")
+    line = refusal("--crop=90", f"--flagfile={path}", "--run_dir=r", "--steps=1")
+    assert "--crop=90" in line
+
+
+def test_an_unwritable_run_folder_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    line = refusal(*TINY, "--steps=1", f"--run_dir={tmp_path}/file/run")
+    assert "cannot write there" in line
+
+
+def test_a_folder_full_of_damage_is_refused_without_a_stack_trace(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(30):
+        (folder / f"{i}.jpg").write_bytes(b"no picture" * (i % 2))
+    line = refusal(
+        *TINY,
+        "--dataset=folder",
+        f"--data_dir={folder}",
+        "--steps=1",
+        f"--run_dir={tmp_path}/run",
+    )
+    assert "pictures are unusable, more than --max_broken_share" in line
+
+
+def test_folder_pictures_and_folder_masks_train(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, size in (("faces", (40, 52)), ("masks", (64, 64))):
+        (tmp_path / name).mkdir()
+        for i in range(12):
+            pixels = rng.integers(0, 256, [*size, 3], np.uint8)
+            if name == "masks":
+                pixels[...] = 0
+                pixels[10 + i : 40, 20:44] = 255
+            Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "faces" / "13.png").write_bytes(b"")
+    status, errors = train(
+        *TINY,
+        "--dataset=folder",
+        f"--data_dir={tmp_path}/faces",
+        "--mask=folder",
+        f"--mask_dir={tmp_path}/masks",
+        "--max_broken_share=0.5",
+        "--steps=6",
+        f"--run_dir={tmp_path}/run",
+    )
+    assert status == 0, errors
+    assert "13.png: empty file" in errors
+    assert "13.png: empty file" in (tmp_path / "run/unusable_pictures.txt").read_text()
