@@ -175,7 +175,6 @@ CHANGEABLE = (
     "run_dir",
     "data_dir",
     "data_list",
-    "mask_dir",
     "log_every",
     "checkpoint_every",
     "keep",

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from inpainting_tf import synthetic_faces
-from inpainting_tf.synthetic_faces import SPLITS, draw_parameters, render
+from inpainting_tf.face_painting import head_geometry
+from inpainting_tf.face_parameters import SKIN_LEVELS, SPLITS, draw_parameters
+from inpainting_tf.synthetic_faces import render
 
 
 def test_a_face_is_the_same_alone_in_a_batch_in_a_graph_and_in_tf_data():
@@ -48,7 +49,7 @@ def test_train_skin_levels_are_even_and_all_test_levels_odd():
     for split in SPLITS:
         level = draw_parameters(indices, split)["skin_level"].numpy()
         assert np.all(level % 2 == (0 if split == "train" else 1))
-        assert level.min() >= 0 and level.max() < synthetic_faces.SKIN_LEVELS
+        assert level.min() >= 0 and level.max() < SKIN_LEVELS
 
 
 def test_train_and_test_parameters_are_distributed_alike():
@@ -119,7 +120,7 @@ def test_yaw_ranges_of_the_splits():
 def test_the_face_turns_like_an_ellipsoid_to_the_side_that_yaw_names():
     p = draw_parameters(tf.range(8, dtype=tf.int64), "test_turned")
     columns = {k: v[:, None, None] if v.shape.rank == 1 else v for k, v in p.items()}
-    g = synthetic_faces.head_geometry(SimpleNamespace(**columns), 256)
+    g = head_geometry(SimpleNamespace(**columns), 256)
     x, y = g.x.numpy()[0, 0], g.y.numpy()[0, :, 0]
     for i in range(8):
         yaw = np.radians(p["yaw"].numpy()[i])
