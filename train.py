@@ -128,32 +128,83 @@ flags.DEFINE_enum(
     "devices", "auto", ["auto", "one"], "auto: all visible GPUs; one: a single device."
 )
 
-# Parameters of methods; each method has its own defaults and takes those it knows.
+
+def _method_flag(define, name, text, **bounds):
+    """Defines a flag for a method's parameter; without it the method's own default."""
+    defaults = {
+        method: inspect.signature(network).parameters[name].default
+        for method, network in METHODS.items()
+        if name in inspect.signature(network).parameters
+    }
+    defaults = ", ".join(f"{method}: {value}" for method, value in defaults.items())
+    return define(name, None, f"{text} Defaults: {defaults}.", **bounds)
+
+
+# Parameters of methods; each method takes those it knows.
 METHOD_FLAGS = (
-    flags.DEFINE_integer("local_patch_size", None, "Local discriminator's patch side."),
-    flags.DEFINE_bool("attention_branch", None, "False: ablation without it."),
-    flags.DEFINE_integer(
-        "attention_rate", None, "Downscaling inside contextual attention."
+    _method_flag(
+        flags.DEFINE_integer,
+        "local_patch_size",
+        "Side of the local discriminator's patch; None: 7/16 of the image.",
+        lower_bound=1,
     ),
-    flags.DEFINE_bool("attention_propagation", None, "False: ablation without it."),
-    flags.DEFINE_bool("local_discriminator", None, "False: ablation without it."),
-    flags.DEFINE_float(
+    _method_flag(
+        flags.DEFINE_bool, "attention_branch", "False leaves it out (ablation)."
+    ),
+    _method_flag(
+        flags.DEFINE_integer,
+        "attention_rate",
+        "Downscaling inside the contextual attention.",
+        lower_bound=1,
+    ),
+    _method_flag(
+        flags.DEFINE_bool,
+        "attention_propagation",
+        "False leaves the fuse step out (ablation).",
+    ),
+    _method_flag(
+        flags.DEFINE_bool, "local_discriminator", "False leaves it out (ablation)."
+    ),
+    _method_flag(
+        flags.DEFINE_float,
         "adversarial_weight",
-        None,
-        "Weight of the adversarial loss; 0: none.",
+        "Weight of the adversarial loss; 0: no discriminators.",
         lower_bound=0,
     ),
-    flags.DEFINE_float("learning_rate", None, "Adam's rate.", lower_bound=0),
-    flags.DEFINE_float(
-        "discriminator_learning_rate", None, "Default: as --learning_rate."
+    _method_flag(flags.DEFINE_float, "learning_rate", "Rate of Adam.", lower_bound=0),
+    _method_flag(
+        flags.DEFINE_float,
+        "discriminator_learning_rate",
+        "Rate of the discriminators' Adam; None: as --learning_rate.",
+        lower_bound=0,
     ),
-    flags.DEFINE_float("beta_1", None, "Adam's first-moment decay."),
-    flags.DEFINE_float("beta_2", None, "Adam's second-moment decay."),
-    flags.DEFINE_float("clip_norm", None, "Largest global gradient norm."),
-    flags.DEFINE_float(
+    _method_flag(
+        flags.DEFINE_float,
+        "beta_1",
+        "Adam's decay of the first moment.",
+        lower_bound=0,
+        upper_bound=0.9999,
+    ),
+    _method_flag(
+        flags.DEFINE_float,
+        "beta_2",
+        "Adam's decay of the second moment.",
+        lower_bound=0,
+        upper_bound=0.999999,
+    ),
+    _method_flag(
+        flags.DEFINE_float,
+        "clip_norm",
+        "Largest L2 norm of each player's gradient; None: no limit.",
+        lower_bound=1e-12,
+    ),
+    _method_flag(
+        flags.DEFINE_float,
         "averaging_decay",
-        None,
-        "Decay of the moving average of the weights that is used outside training.",
+        "Decay of the moving average of the weights that is used outside training; "
+        "0: no average.",
+        lower_bound=0,
+        upper_bound=0.999999,
     ),
 )
 
@@ -166,7 +217,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "checkpoint_every", 500, "Steps between checkpoints.", lower_bound=1
 )
-flags.DEFINE_integer("keep", 3, "Newest checkpoints kept, beside the best.")
+flags.DEFINE_integer(
+    "keep", 3, "Newest checkpoints kept, beside the best.", lower_bound=1
+)
 
 # What may differ when a run is resumed: how far, where, and how often it reports.
 CHANGEABLE = (
@@ -187,11 +240,14 @@ class UsageError(ValueError):
 
 def parse_flags(argv):
     """Parses the command line; flags given there win over any --flagfile."""
-    words = argv[1:]
-    from_file = [word for word in words if word.lstrip("-").startswith("flagfile=")]
-    rest = [word for word in words if word not in from_file]
+    files, rest = [], []
+    words = iter(argv[1:])
+    for word in words:
+        if word in ("--flagfile", "-flagfile"):
+            word = f"--flagfile={next(words, '')}"
+        (files if word.lstrip("-").startswith("flagfile=") else rest).append(word)
     try:
-        leftover = FLAGS([argv[0], *from_file, *rest])[1:]
+        leftover = FLAGS([argv[0], *files, *rest])[1:]
         if leftover:
             raise UsageError(
                 f"{leftover[0]!r} is not a flag; flags are written --name=value, in "

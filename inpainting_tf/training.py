@@ -199,7 +199,8 @@ def draw_samples(samples, rows=8):
     if "attention_offsets" in samples:
         colors = offsets_to_color(samples["attention_offsets"].numpy())
         columns["attention"] = images.to_uint8(colors)
-    return figures.sample_grid({name: c.numpy() for name, c in columns.items()})
+    columns = {name: pictures.numpy() for name, pictures in columns.items()}
+    return figures.sample_grid(columns, scale=max(1, 128 // image.shape[1]))
 
 
 class _StopSignals:
@@ -234,16 +235,25 @@ class _Progress:
         self._trained = 0
         self._bar = None
         if sys.stderr.isatty():
-            self._bar = tqdm(initial=step, total=steps, unit="step", dynamic_ncols=True)
+            self._bar = tqdm(
+                initial=step,
+                total=steps,
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}% |{bar:16}| {n}/{total} {remaining} left"
+                "  {desc}",
+            )
 
     def advance(self, step, count, seconds, values):
         """Reports that `count` steps up to `step` took `seconds` of training."""
         self._busy += seconds
         self._trained += count
         rate = self._trained * self._batch_size / self._busy
-        losses = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        losses = "  ".join(
+            f"{name.removesuffix('_loss')} {value:.4g}"
+            for name, value in values.items()
+        )
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{rate:.1f} images/s  {losses}")
+            self._bar.set_description_str(f"{rate:.1f} images/s  {losses}")
             self._bar.update(count)
         elif step == self._steps or time.monotonic() - self._said > self._interval:
             self._said = time.monotonic()

@@ -267,8 +267,9 @@ def test_a_line_without_dashes_in_a_flag_file_is_refused(tmp_path):
 def test_the_command_line_wins_over_a_flag_file_in_any_order(tmp_path):
     path = tmp_path / "recipe.cfg"
     path.write_text("--crop=100\n")
-    line = refusal("--crop=90", f"--flagfile={path}", "--run_dir=r", "--steps=1")
-    assert "--crop=90" in line
+    for flagfile in ([f"--flagfile={path}"], ["--flagfile", str(path)]):
+        line = refusal("--crop=90", *flagfile, "--run_dir=r", "--steps=1")
+        assert "--crop=90" in line
 
 
 def test_an_unwritable_run_folder_is_refused(tmp_path):
