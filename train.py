@@ -7,9 +7,11 @@ A flag on the command line overrides the flag file. The same command with the sa
 --run_dir resumes. SIGTERM and Ctrl-C stop after the current step, with a checkpoint.
 """
 
+import functools
 import inspect
 import os
 import platform
+import signal
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
@@ -47,8 +49,8 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "data_list",
     None,
-    "CSV or text file naming pictures relative to --data_dir, with an optional "
-    "partition column.",
+    "CSV or text file, in --data_dir or elsewhere, that names pictures relative to "
+    "--data_dir, with an optional partition column.",
 )
 flags.DEFINE_string(
     "split",
@@ -248,6 +250,10 @@ def parse_flags(argv):
         (files if word.lstrip("-").startswith("flagfile=") else rest).append(word)
     try:
         leftover = FLAGS([argv[0], *files, *rest])[1:]
+        given = {word.lstrip("-").partition("=")[0] for word in rest}
+        for name, replaced in (("steps", "epochs"), ("epochs", "steps")):
+            if name in given and replaced not in given:
+                FLAGS[replaced].unparse()  # The recipe's own length.
         if leftover:
             raise UsageError(
                 f"{leftover[0]!r} is not a flag; flags are written --name=value, in "
@@ -281,9 +287,20 @@ def check_flags():
         raise UsageError("--dataset=list and --data_list go together")
     if FLAGS.dataset == "folder" and (FLAGS.split or FLAGS.validation_split):
         raise UsageError("--dataset=folder has no splits; use --dataset=list for them")
-    uses_mask_folder = "folder" in (FLAGS.mask, FLAGS.validation_mask)
-    if uses_mask_folder != bool(FLAGS.mask_dir):
+    if FLAGS.dataset == "synthetic_faces" and FLAGS.data_dir:
+        raise UsageError("--dataset=synthetic_faces needs no --data_dir")
+    rules = {FLAGS.mask, FLAGS.validation_mask or FLAGS.mask}
+    if ("folder" in rules) != bool(FLAGS.mask_dir):
         raise UsageError("--mask=folder and --mask_dir go together")
+    for flag, takers in (
+        ("hole_size", masks.BOX_RULES),
+        ("mask_share", masks.DEFAULT_SHARE),
+    ):
+        if FLAGS[flag].value is not None and not rules & {*takers}:
+            raise UsageError(
+                f"--{flag} is of no use to --mask={FLAGS.mask}, only to "
+                f"{', '.join(takers)}"
+            )
     crop = crop_rule()
     if crop != "square" and crop < FLAGS.image_size:
         raise UsageError(
@@ -329,24 +346,38 @@ def open_sources():
     )
 
 
-def mask_rule(rule):
-    """The function that draws one example's mask and box from a stateless seed."""
-    size = FLAGS.image_size
-    bank = masks.load_bank(FLAGS.mask_dir, size, size) if rule == "folder" else None
+def mask_rule(rule, bank=None):
+    """The function that draws one example's mask and box from a stateless seed.
+
+    Args:
+      rule: name of the rule.
+      bank: masks of --mask_dir, for the rule `folder`.
+    """
 
     def draw(seed):
         return masks.draw(
             rule,
             seed,
-            size,
-            size,
-            hole_size=FLAGS.hole_size,
-            share=FLAGS.mask_share,
+            FLAGS.image_size,
+            FLAGS.image_size,
+            hole_size=FLAGS.hole_size if rule in masks.BOX_RULES else None,
+            share=FLAGS.mask_share if rule in masks.DEFAULT_SHARE else None,
             bank=bank,
         )
 
     draw(np.zeros(2, np.int32))  # An impossible rule is refused now, not in the loop.
     return draw
+
+
+def load_mask_bank():
+    """The masks of --mask_dir as a tensor, or None without the flag.
+
+    A tensor, since a NumPy array would become a constant of every graph.
+    """
+    if not FLAGS.mask_dir:
+        return None
+    size = FLAGS.image_size
+    return tf.constant(masks.load_bank(FLAGS.mask_dir, size, size))
 
 
 def method_arguments():
@@ -368,19 +399,18 @@ def effective_flags():
 
 
 def report_unusable(broken):
-    """Names the pictures that had to be skipped, {name: reason}; the rest in a file."""
-    if not broken:
-        return
-    lines = sorted(f"{name}: {reason}" for name, reason in broken.items())
-    path = run_folder.write_text(FLAGS.run_dir, "unusable_pictures.txt", lines)
-    training.say(f"{len(lines)} unusable pictures were replaced; all are in {path}")
-    for line in lines[:5]:
-        training.say(f"  {line}")
+    """Names the pictures that had to be skipped, {name: reason}."""
+    for name, reason in sorted(broken.items())[:5]:
+        training.say(f"unusable picture, replaced: {name}: {reason}")
+    if len(broken) > 5:
+        path = os.path.join(FLAGS.run_dir, "unusable_pictures.txt")
+        training.say(f"and {len(broken) - 5} more, all in {path}")
 
 
 def run():
     """Builds what the flags describe and trains it; returns the exit status."""
     check_flags()
+    run_folder.check(FLAGS.run_dir, effective_flags(), CHANGEABLE)
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -394,16 +424,14 @@ def run():
     if FLAGS.jit_compile and strategy.num_replicas_in_sync > 1:
         raise UsageError("--jit_compile works on one device; add --devices=one")
 
-    source, validation_source = open_sources()
-    draw_mask = mask_rule(FLAGS.mask)
-    draw_validation_mask = mask_rule(FLAGS.validation_mask or FLAGS.mask)
-    steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / FLAGS.batch_size))
-    loader, validation_loader = (
-        data.Loader(s, FLAGS.image_size, crop_rule(), FLAGS.max_broken_share)
-        for s in (source, validation_source)
-    )
+    # What can be refused without the data comes before it: opening may mean a download.
+    bank = load_mask_bank()
+    draw_mask = mask_rule(FLAGS.mask, bank)
+    draw_validation_mask = mask_rule(FLAGS.validation_mask or FLAGS.mask, bank)
     with strategy.scope():
         model = METHODS[FLAGS.method](**method_arguments())
+    source, validation_source = open_sources()
+    steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / FLAGS.batch_size))
     facts = {
         "inpainting_tf": inpainting_tf.__version__,
         "tensorflow": tf.__version__,
@@ -411,16 +439,28 @@ def run():
         "python": platform.python_version(),
         "seed": FLAGS.seed,
         "parameters": model.count_params(),
+        "training_pictures": len(source),
         "data": {
-            "pictures": len(source),
-            "fingerprint": data.fingerprint(source),
+            "training pictures": data.fingerprint(source),
+            "validation pictures": data.fingerprint(validation_source),
+            "masks": None if bank is None else masks.fingerprint(bank),
         },
     }
-    run_folder.prepare(FLAGS.run_dir, effective_flags(), facts, CHANGEABLE)
+    run_folder.prepare(FLAGS.run_dir, effective_flags(), facts)
     training.say(
         f"{FLAGS.method}: {model.count_params():,} parameters, {len(source):,} "
-        f"training pictures, {len(validation_source):,} for validation, {steps} steps "
-        f"of {FLAGS.batch_size}"
+        f"training pictures, {min(FLAGS.validation_count, len(validation_source)):,} "
+        f"for validation, {steps} steps of {FLAGS.batch_size}"
+    )
+    loader, validation_loader = (
+        data.Loader(
+            pictures,
+            FLAGS.image_size,
+            crop_rule(),
+            FLAGS.max_broken_share,
+            functools.partial(run_folder.note_unusable, FLAGS.run_dir),
+        )
+        for pictures in (source, validation_source)
     )
 
     def batches(first_step):
@@ -429,7 +469,7 @@ def run():
             loader,
             draw_mask,
             size=FLAGS.image_size,
-            batch_size=FLAGS.batch_size,
+            batch_size=FLAGS.batch_size * model.batches_per_step,
             seed=FLAGS.seed,
             flip=FLAGS.flip,
             first_step=first_step,
@@ -477,6 +517,8 @@ def main(_):
         sys.exit(run())
     except (ValueError, training.TrainingStopped) as error:
         _exit(error)
+    except KeyboardInterrupt:  # Before or after the loop, which handles its own.
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(_):
     batches = data.batches(
         source,
         loader,
-        train.mask_rule(flags.mask),
+        train.mask_rule(flags.mask, train.load_mask_bank()),
         size=flags.image_size,
         batch_size=flags.batch_size,
         seed=flags.seed,

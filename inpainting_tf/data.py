@@ -23,6 +23,7 @@ import threading
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from inpainting_tf import images, synthetic_faces
 
@@ -51,24 +52,26 @@ class FileSource:
     """Picture files on disk.
 
     Attributes:
-      paths: list of paths, the order of the collection.
+      root: folder that the names start at.
+      names: list of paths relative to it, the order of the collection.
       description: one phrase for messages.
     """
 
-    def __init__(self, paths, description):
-        self.paths = list(paths)
+    def __init__(self, root, names, description):
+        self.root = root
+        self.names = list(names)
         self.description = description
 
     def __len__(self):
-        return len(self.paths)
+        return len(self.names)
 
     def name(self, index):
-        return self.paths[index]
+        return os.path.join(self.root, self.names[index])
 
     def read(self, index):
         """Returns the file's bytes. Raises ImageError where it cannot be read."""
         try:
-            with open(self.paths[index], "rb") as file:
+            with open(self.name(index), "rb") as file:
                 return file.read()
         except OSError as error:
             raise images.ImageError(error.strerror or str(error)) from None
@@ -82,7 +85,7 @@ class TfdsSource:
     """
 
     def __init__(self, builder, split):
-        self.description = f"{builder.info.name} {split}"
+        self.description = f"{builder.info.full_name} {split}"
         try:
             instructions = builder.info.splits[split].file_instructions
         except Exception as error:  # noqa: BLE001 - TFDS raises many types
@@ -119,8 +122,11 @@ class TfdsSource:
         return f"{self.description} record {index}"
 
     def read(self, index):
-        """Returns the encoded picture of a record. Raises ImageError without one."""
-        example = tf.train.Example.FromString(self._record(index))
+        """Returns a record's encoded picture. Raises ImageError where it has none."""
+        try:
+            example = tf.train.Example.FromString(self._record(index))
+        except (OSError, ValueError, DecodeError) as error:
+            raise images.ImageError(f"damaged record: {_first_line(error)}") from None
         encoded = example.features.feature["image"].bytes_list.value
         if not encoded:
             raise images.ImageError("no encoded `image` feature")
@@ -171,7 +177,8 @@ def folder_source(folder):
         raise DataError(
             f"--data_dir={folder}: no file ends in {', '.join(images.EXTENSIONS)}"
         )
-    return FileSource(paths, f"folder {folder}")
+    names = [os.path.relpath(path, folder) for path in paths]
+    return FileSource(folder, names, f"folder {folder}")
 
 
 def list_sources(list_file, folder, split=None, validation_split=None, count=0):
@@ -182,11 +189,12 @@ def list_sources(list_file, folder, split=None, validation_split=None, count=0):
     Any other file is plain text: one path a line, optionally followed by a partition.
 
     Args:
-      list_file: path of the list.
-      folder: where its paths start.
-      split: partition to train on; None for "train" where there is one, else all.
-      validation_split: None for "val", "validation" or "test" where there is one;
-        else `count` pictures are held out.
+      list_file: path of the list, from `folder` or from the working directory.
+      folder: where the paths in it start.
+      split: partition to train on; None for "train", or for all where the list has no
+        partitions.
+      validation_split: None for "validation", "val" or "test" where there is one;
+        else `count` training pictures are held out.
       count: number of pictures to hold out.
 
     Returns:
@@ -195,36 +203,48 @@ def list_sources(list_file, folder, split=None, validation_split=None, count=0):
     Raises:
       DataError: missing list, no such partition, or files that do not exist.
     """
+    inside = os.path.join(folder, list_file)
+    list_file = inside if os.path.exists(inside) else list_file
     try:
         with open(list_file, newline="", encoding="utf-8") as file:
             rows = _list_rows(file, list_file)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"--data_list={list_file}: {_first_line(error)}") from None
-    partitions = {partition for _, partition in rows if partition}
+    if not rows:
+        raise DataError(f"--data_list={list_file}: the list is empty")
+    partitions = sorted({partition for _, partition in rows if partition})
 
     def source(partition):
-        if partition is not None and partition not in partitions:
-            raise DataError(
-                f"{list_file} has no partition {partition!r}, only "
-                f"{', '.join(sorted(partitions)) or 'none at all'}"
-            )
-        paths = [
-            os.path.join(folder, name)
+        names = [
+            name
             for name, own_partition in rows
             if partition is None or own_partition == partition
         ]
-        if not paths:
-            raise DataError(f"--data_list={list_file}: the list is empty")
-        absent = [path for path in paths if not os.path.isfile(path)]
+        if not names:
+            raise DataError(
+                f"--data_list={list_file}: no partition {partition!r}, only "
+                f"{', '.join(partitions) or 'none at all'}"
+            )
+        absent = [n for n in names if not os.path.isfile(os.path.join(folder, n))]
         if absent:
             raise DataError(
-                f"--data_list={list_file}: {len(absent)} of {len(paths)} files are not "
+                f"--data_list={list_file}: {len(absent)} of {len(names)} files are not "
                 f"there, the first is {absent[0]}; paths start at --data_dir={folder}"
             )
-        return FileSource(paths, f"list {list_file} {partition or ''}".strip())
+        return FileSource(folder, names, f"list {list_file} {partition or ''}".strip())
 
-    split = split or _first_of(("train",), partitions)
-    validation_split = validation_split or _first_of(VALIDATION_NAMES, partitions)
+    if partitions and split is None:
+        split = _first_of(("train",), partitions)
+        if split is None:
+            raise DataError(
+                f"--data_list={list_file}: choose the partition to train on by --split:"
+                f" {', '.join(partitions)}"
+            )
+    if validation_split is None:
+        others = [name for name in partitions if name != split]
+        validation_split = _first_of(VALIDATION_NAMES, others)
+    elif validation_split == split:
+        raise DataError(f"--validation_split={split} is what --split trains on")
     if validation_split is None:
         return hold_out(source(split), count)
     return source(split), source(validation_split)
@@ -235,16 +255,27 @@ def _first_of(names, available):
 
 
 def _list_rows(file, list_file):
-    """Yields [(path, partition or None)] of a list file."""
+    """The rows of a list file: [(path, partition or None)]."""
     if not list_file.lower().endswith(".csv"):
-        words = [line.split() for line in file if line.strip()]
-        return [(row[0], row[1] if len(row) > 1 else None) for row in words]
+        return [_text_row(line.strip()) for line in file if line.strip()]
     reader = csv.DictReader(file, skipinitialspace=True)
     columns = reader.fieldnames or []
-    if not columns:
-        raise DataError(f"--data_list={list_file}: the list is empty")
-    key = next((c for c in ("file", "image_id") if c in columns), columns[0])
+    if columns and columns[0].lower().endswith(images.EXTENSIONS):
+        raise DataError(
+            f"--data_list={list_file}: the first line must name the columns, such as "
+            f"file,partition; it is {','.join(columns)}"
+        )
+    key = next((c for c in ("file", "image_id") if c in columns), None)
+    key = key or (columns[0] if columns else None)
     return [(row[key], row.get("partition")) for row in reader if row[key]]
+
+
+def _text_row(line):
+    """ "my face.jpg" or "my face.jpg val" -> (path, partition or None)."""
+    if line.lower().endswith(images.EXTENSIONS):
+        return line, None
+    path, _, partition = line.rpartition(" ")
+    return (path.strip(), partition) if path else (line, None)
 
 
 def tfds_sources(name, data_dir=None, split="train", validation_split=None):
@@ -277,11 +308,17 @@ def tfds_sources(name, data_dir=None, split="train", validation_split=None):
         try:
             builder.download_and_prepare()
         except Exception as error:  # noqa: BLE001 - TFDS raises many types
+            by_hand = (
+                "--dataset=folder --data_dir=<folder of pictures>, without --split"
+            )
+            if name == "celeb_a":
+                by_hand = (
+                    "--flagfile=flags/celeba_folder.cfg --data_dir=<img_align_celeba>"
+                )
             raise DataError(
                 f"--dataset={name}: download or preparation failed "
                 f"({type(error).__name__}: {_first_line(error)}); get the pictures by "
-                "hand and use --dataset=folder --data_dir=<folder of pictures>"
-                + (" --crop=178" if name == "celeb_a" else "")
+                f"hand and use {by_hand}"
             ) from None
     if "image" not in builder.info.features:
         raise DataError(
@@ -335,8 +372,8 @@ def hold_out(source, count):
       count: number of pictures to hold out.
 
     Returns:
-      (rest, held_out): the choice depends on the names alone, so it stays the same
-      when the order or the folder's place changes.
+      (rest, held_out): the choice depends on the relative names alone, so it stays
+      the same when the order or the folder's place changes.
 
     Raises:
       DataError: fewer than count + 1 pictures.
@@ -347,25 +384,36 @@ def hold_out(source, count):
             f"{count} for validation; lower --validation_count"
         )
 
-    def key(index):
-        name = os.path.basename(source.paths[index])
-        return hashlib.sha256(name.encode()).digest(), index
+    def key(name):
+        return hashlib.sha256(os.fsencode(name)).digest()
 
-    held = set(sorted(range(len(source)), key=key)[:count])
-    parts = (
-        [path for i, path in enumerate(source.paths) if i not in held],
-        [path for i, path in enumerate(source.paths) if i in held],
+    held = set(sorted(source.names, key=key)[:count])
+    return tuple(
+        FileSource(
+            source.root,
+            [name for name in source.names if (name in held) == held_out],
+            source.description,
+        )
+        for held_out in (False, True)
     )
-    return tuple(FileSource(part, source.description) for part in parts)
 
 
 def fingerprint(source):
-    """A short hash of the collection's names in order: has the data changed?"""
-    if hasattr(source, "paths"):
-        text = "\n".join(os.path.basename(path) for path in source.paths)
-    else:
-        text = f"{source.description} {len(source)}"
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    """A short hash of what a collection holds: has the data changed?
+
+    Of files the relative names and sizes, in order; of other sources the description
+    (a TFDS name has its version) and the number of pictures.
+    """
+    digest = hashlib.sha256()
+    if not isinstance(source, FileSource):
+        digest.update(f"{source.description} {len(source)}".encode())
+    for index, name in enumerate(getattr(source, "names", ())):
+        try:
+            size = os.path.getsize(source.name(index))
+        except OSError:  # A broken link; loading will name it.
+            size = -1
+        digest.update(os.fsencode(name) + f"\0{size}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _first_line(error):
@@ -382,19 +430,22 @@ class Loader:
     An unusable picture is replaced by another one, drawn by a random number that its
     index seeds: the same one on every run, and no picture more often than others.
 
+    Pictures that cannot be read, decoded or cropped (`images.ImageError`) are unusable.
+
     Attributes:
       broken: {name: reason} of the pictures found unusable so far.
       failure: the DataError after which loading stopped, or None. (TensorFlow wraps
         an exception that crosses tf.data in its own; this keeps the one-line cause.)
     """
 
-    def __init__(self, source, size, crop, max_broken_share):
+    def __init__(self, source, size, crop, max_broken_share, on_broken=None):
         """
         Args:
           source: a source with `read`.
           size: side of the images in pixels.
           crop: "square" or the side of the centred crop, see `images.crop_region`.
           max_broken_share: share of the source, 0..1, that may be unusable.
+          on_broken: called with (name, reason) of each unusable picture once.
         """
         self.broken = {}
         self.failure = None
@@ -403,6 +454,7 @@ class Loader:
         self._crop = crop
         self._max_broken = max_broken_share * len(source)
         self._max_broken_share = max_broken_share
+        self._on_broken = on_broken
         self._lock = threading.Lock()
 
     def load(self, index):
@@ -426,8 +478,12 @@ class Loader:
 
     def _count_broken(self, name, reason):
         with self._lock:  # Several threads load at once.
+            if name in self.broken:
+                return
             self.broken[name] = reason
             count = len(self.broken)
+            if self._on_broken is not None:
+                self._on_broken(name, reason)
         if count > self._max_broken:
             raise self._fail(
                 f"{self._source.description}: {count} of {len(self._source)} pictures "

@@ -12,7 +12,6 @@ Stages: `decode`, `crop_square`, `resize`, `to_float`; then `erase` and
 
 import io
 import os
-import tempfile
 
 import numpy as np
 import tensorflow as tf
@@ -184,10 +183,7 @@ def compose(image, predicted, mask):
 
 def write_png(path, pixels):
     """Writes uint8 pixels [H, W, 3] as a PNG; the file is whole or not there."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=folder, suffix=".tmp", delete=False
-    ) as unfinished:
-        Image.fromarray(np.asarray(pixels)).save(unfinished, format="PNG")
-    os.replace(unfinished.name, path)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    unfinished = f"{path}.tmp"
+    Image.fromarray(np.asarray(pixels)).save(unfinished, format="PNG")
+    os.replace(unfinished, path)

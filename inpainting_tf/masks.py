@@ -42,6 +42,7 @@ Deviations from the original programs:
   noise with a knot every eighth of the shorter side.
 """
 
+import hashlib
 import math
 import os
 from statistics import NormalDist
@@ -64,8 +65,9 @@ RULES = (
     "folder",
 )
 
-_BOX_RULES = ("center", "random_box", "box_in_patch")
-_DEFAULT_SHARE = {"random_pixels": 0.8, "pattern": 0.25}
+# Rules that take a hole_size; rules that take a share, with its default.
+BOX_RULES = ("center", "random_box", "box_in_patch")
+DEFAULT_SHARE = {"random_pixels": 0.8, "pattern": 0.25}
 
 
 def draw(rule, seed, height, width, *, hole_size=None, share=None, bank=None):
@@ -96,7 +98,7 @@ def draw(rule, seed, height, width, *, hole_size=None, share=None, bank=None):
         raise ValueError(
             f"unknown mask rule {rule!r}; choose one of {', '.join(RULES)}"
         )
-    if rule in _BOX_RULES:
+    if rule in BOX_RULES:
         hole_height, hole_width = _hole_sides(hole_size, height, width)
         if rule == "center":
             mask, box = _center(height, width, hole_height, hole_width)
@@ -163,7 +165,7 @@ def _hole_sides(hole_size, height, width):
 
 
 def _checked_share(rule, share):
-    share = _DEFAULT_SHARE[rule] if share is None else share
+    share = DEFAULT_SHARE[rule] if share is None else share
     if not 0 < share < 1:
         raise ValueError(
             f"share of missing pixels is {share}; it must lie between 0 and 1, both"
@@ -553,3 +555,8 @@ def _load_mask(path, height, width):
             " remove it, or invert it if its holes are black"
         )
     return mask
+
+
+def fingerprint(bank):
+    """A short hash of a bank of masks: has it changed?"""
+    return hashlib.sha256(np.asarray(bank).tobytes()).hexdigest()[:16]

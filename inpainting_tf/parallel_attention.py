@@ -206,7 +206,13 @@ def _leaky_relu(x):
 
 
 class ParallelAttention(keras.Model):
-    """The method: both players, their optimizers, and one training step."""
+    """The method: both players, their optimizers, and one training step.
+
+    Attributes:
+      batches_per_step: how many batches `update` takes at once, one after another.
+    """
+
+    batches_per_step = 1
 
     def __init__(
         self,
@@ -218,7 +224,7 @@ class ParallelAttention(keras.Model):
         attention_rate=2,
         attention_propagation=True,
         local_discriminator=True,
-        adversarial_weight=4e-4,
+        adversarial_weight=1.0,
         learning_rate=1e-4,
         discriminator_learning_rate=None,
         beta_1=0.5,
@@ -237,7 +243,9 @@ class ParallelAttention(keras.Model):
             CompletionNetwork.
           local_discriminator: False leaves it out (ablation).
           adversarial_weight: alpha, weight of the adversarial loss beside the context
-            loss; 0 trains the completion network alone.
+            loss; 0 trains the completion network alone. The paper gives none; GLCIC's
+            4e-4 stands beside a mean over the hole, where eq. 1 has a sum over some
+            ten thousand values.
           learning_rate: of the completion network's Adam.
           discriminator_learning_rate: None for the same rate.
           beta_1, beta_2: of both Adams.
@@ -304,8 +312,10 @@ class ParallelAttention(keras.Model):
                 tf.zeros([1, image_size, image_size, 3]),
                 tf.zeros([1, local_patch_size, local_patch_size, 3]),
             )
+            if discriminator_learning_rate is None:
+                discriminator_learning_rate = learning_rate
             self.discriminator_optimizer = adam(
-                discriminator_learning_rate or learning_rate, beta_1, beta_2
+                discriminator_learning_rate, beta_1, beta_2
             )
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.built = True

@@ -25,22 +25,18 @@ class RunFolderError(ValueError):
     """A run folder that cannot be used; the message says why and what to do."""
 
 
-def prepare(run_dir, flag_values, facts, changeable=()):
-    """Creates a run folder, or makes sure that it belongs to the same run.
+def check(run_dir, flag_values, changeable=()):
+    """Makes sure that a folder is free or holds the run of these flags.
 
     Args:
-      run_dir: the folder.
+      run_dir: the folder, which need not exist.
       flag_values: dict of effective flags, name -> text.
-      facts: JSON-able dict for run.json; `data` must be the same when resuming.
       changeable: names of flags that may differ when a run is resumed.
 
     Raises:
-      RunFolderError: not writable, a run with other flags or data, or a folder that
-        holds something else.
+      RunFolderError: a run with other flags, or a folder that holds something else.
     """
-    flags_path = os.path.join(run_dir, "flags.cfg")
-    facts_path = os.path.join(run_dir, "run.json")
-    if os.path.exists(flags_path):
+    if os.path.exists(os.path.join(run_dir, "flags.cfg")):
         recorded = read_flags(run_dir)
         differing = [
             f"--{name} was {recorded.get(name, 'not set')}, "
@@ -53,25 +49,44 @@ def prepare(run_dir, flag_values, facts, changeable=()):
                 f"--run_dir={run_dir} holds a run with other flags: "
                 f"{'; '.join(differing)}; use them or another --run_dir"
             )
-        if os.path.exists(facts_path):
-            with open(facts_path, encoding="utf-8") as file:
-                recorded_data = json.load(file)["data"]
-            if recorded_data != facts["data"]:
-                raise RunFolderError(
-                    f"--run_dir={run_dir} was trained on other pictures "
-                    f"({recorded_data['pictures']}, now {facts['data']['pictures']}, "
-                    "or other names); restore the data or use another --run_dir"
-                )
-    elif os.path.isdir(run_dir) and os.listdir(run_dir):
+    elif os.path.isdir(run_dir) and {*os.listdir(run_dir)} - {"flags.cfg.tmp"}:
         raise RunFolderError(
             f"--run_dir={run_dir} is not empty and holds no run; use another folder"
         )
-    lines = [f"--{name}={value}\n" for name, value in sorted(flag_values.items())]
+
+
+def prepare(run_dir, flag_values, facts):
+    """Creates a checked run folder, or makes sure that its data is still the same.
+
+    Args:
+      run_dir: the folder, see `check`.
+      flag_values: dict of effective flags, name -> text.
+      facts: JSON-able dict for run.json; `data` must be the same when resuming.
+
+    Raises:
+      RunFolderError: not writable, or trained on other data.
+    """
+    facts_path = os.path.join(run_dir, "run.json")
+    if os.path.exists(facts_path):
+        with open(facts_path, encoding="utf-8") as file:
+            recorded = json.load(file)["data"]
+        differing = [
+            name
+            for name in sorted({*recorded, *facts["data"]})
+            if recorded.get(name) != facts["data"].get(name)
+        ]
+        if differing:
+            raise RunFolderError(
+                f"--run_dir={run_dir} began with other {' and '.join(differing)} "
+                "(other files, names or sizes); restore them or use another --run_dir"
+            )
+    lines = [f"--{name}={value}" for name, value in sorted(flag_values.items())]
     try:
+        os.makedirs(run_dir, exist_ok=True)
+        _write(os.path.join(run_dir, "flags.cfg"), "\n".join(lines) + "\n")
+        _write(facts_path, json.dumps(facts, indent=2) + "\n")
         for folder in ("checkpoints", "samples", "tensorboard"):
             os.makedirs(os.path.join(run_dir, folder), exist_ok=True)
-        _write(facts_path, json.dumps(facts, indent=2) + "\n")
-        _write(flags_path, "".join(lines))
     except OSError as error:
         raise RunFolderError(
             f"--run_dir={run_dir}: cannot write there ({error.strerror})"
@@ -85,10 +100,15 @@ def read_flags(run_dir):
     return {name: value for name, _, value in pairs}
 
 
-def write_text(run_dir, name, lines):
-    """Writes a text file of the run folder; returns its path."""
-    path = os.path.join(run_dir, name)
-    _write(path, "".join(f"{line}\n" for line in lines))
+def note_unusable(run_dir, name, reason):
+    """Adds a picture to unusable_pictures.txt, once; returns the file's path."""
+    path = os.path.join(run_dir, "unusable_pictures.txt")
+    # A file name may hold bytes that are no text.
+    line = os.fsencode(f"{name}: {reason}\n")
+    with open(path, "ab+") as file:
+        file.seek(0)
+        if line not in file.readlines():
+            file.write(line)
     return path
 
 
@@ -125,7 +145,7 @@ class Log:
         """Appends one object; values is a dict of floats."""
         entry = {"step": step, **values}
         self.history.append(entry)
-        self._file.write(json.dumps(entry) + "\n")
+        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
         self._file.flush()
         with self._board.as_default():
             for name, value in values.items():

@@ -126,20 +126,23 @@ class Checkpoints:
         return int(self.step)
 
     def save(self, step, best=False):
-        """Saves the model at a step, also as the best one if `best`.
+        """Saves the model at a step, also as the best one if `best`."""
+        self.step.assign(step)
+        if best:
+            self._best.save(checkpoint_number=step)
+        self._newest.save(checkpoint_number=step)
+
+    def refuse_non_finite(self, step):
+        """Stops before a model with a weight that is no number is measured or saved.
 
         Raises:
-          TrainingStopped: a weight is not finite; such a model is never saved.
+          TrainingStopped: naming the step and the weight.
         """
         for variable in self._model.variables:
             if not tf.reduce_all(tf.math.is_finite(tf.cast(variable, tf.float32))):
                 raise TrainingStopped(
                     f"step {step}: weight {variable.path} is not finite; {self.kept()}"
                 )
-        self.step.assign(step)
-        if best:
-            self._best.save(checkpoint_number=step)
-        self._newest.save(checkpoint_number=step)
 
     def kept(self):
         """Words for messages: which checkpoint remains."""
@@ -316,6 +319,9 @@ def train(
     """
     checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"), keep)
     step = checkpoints.restore()
+    if step >= steps:
+        say(f"{run_dir} is at step {step} already; raise --steps to go on")
+        return None
     log = Log(run_dir, step)
     if step:
         say(f"resuming {run_dir} at step {step}")
@@ -328,7 +334,7 @@ def train(
         say(f"step {step}: validation {describe(measures)}")
         return {f"validation/{name}": value for name, value in measures.items()}
 
-    if not log.history:
+    if step == 0 and not log.history:
         floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
         say(f"mean-colour fill: validation {describe(floor)}")
         floor = {f"mean_color_fill/{name}": value for name, value in floor.items()}
@@ -352,6 +358,8 @@ def train(
                 seconds = time.monotonic() - began
                 progress.advance(step, len(pending), seconds, values)
                 values["images_per_second"] = len(pending) * batch_size / seconds
+                if due_validation or due_checkpoint:
+                    checkpoints.refuse_non_finite(step)
                 best = False
                 if due_validation:
                     best_before = log.best("validation/psnr")
@@ -365,6 +373,7 @@ def train(
                 began = time.monotonic()
             if stop.received is not None:
                 _finite_values(pending, step, checkpoints)
+                checkpoints.refuse_non_finite(step)
                 checkpoints.save(step)
                 say(f"{stop.received.name}: stopped at step {step}, checkpoint saved")
             return stop.received

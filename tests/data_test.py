@@ -1,6 +1,7 @@
 """Sources name what is wrong; batches are a pure function of (seed, step)."""
 
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -178,6 +179,19 @@ def test_unusable_pictures_are_named_with_their_reason_and_replaced(hostile_fold
     assert_equal_batches(take(source, 18, loader_of(source, share=0.2)), first)
 
 
+def test_each_unusable_picture_is_reported_once(hostile_folder):
+    seen = []
+    source = data.folder_source(hostile_folder)
+    loader = data.Loader(
+        source, SIZE, "square", 1.0, lambda name, reason: seen.append(name)
+    )
+    for _ in range(2):
+        for index in range(len(source)):
+            loader.load(index)
+    assert sorted(seen) == sorted(loader.broken)
+    assert len(seen) == 5
+
+
 def test_too_many_unusable_pictures_stop_with_one_line(hostile_folder):
     source = data.folder_source(hostile_folder)
     loader = loader_of(source, share=0.05)
@@ -221,14 +235,10 @@ def test_held_out_pictures_depend_on_names_alone(folder, tmp_path):
     source = data.folder_source(folder)
     rest, held = data.hold_out(source, 6)
     assert len(held) == 6
-    assert sorted(rest.paths + held.paths) == source.paths
-    reordered = data.FileSource(
-        [f"/elsewhere/{os.path.basename(p)}" for p in source.paths[::-1]], "moved"
-    )
+    assert sorted(rest.names + held.names) == source.names
+    reordered = data.FileSource("/elsewhere", source.names[::-1], "moved")
     _, held_again = data.hold_out(reordered, 6)
-    assert {os.path.basename(p) for p in held_again.paths} == {
-        os.path.basename(p) for p in held.paths
-    }
+    assert set(held_again.names) == set(held.names)
     with pytest.raises(data.DataError, match="lower --validation_count"):
         data.hold_out(source, 30)
 
@@ -239,19 +249,36 @@ def test_a_csv_list_gives_its_partitions_in_order(folder):
         file.write("file,height,partition\n")
         file.write("007.png,20,train\n002.png,20,val\n005.png,20,train\n")
     train, validation = data.list_sources(path, folder)
-    assert [os.path.basename(p) for p in train.paths] == ["007.png", "005.png"]
-    assert [os.path.basename(p) for p in validation.paths] == ["002.png"]
+    assert train.names == ["007.png", "005.png"]
+    assert validation.names == ["002.png"]
+    # The list may be named from the data folder as well.
+    assert data.list_sources("list.csv", folder)[0].names == train.names
     with pytest.raises(data.DataError, match="no partition 'tset', only train, val"):
         data.list_sources(path, folder, "tset")
+    with pytest.raises(data.DataError, match="--validation_split=val is what --split"):
+        data.list_sources(path, folder, "val", "val")
+    with pytest.raises(data.DataError, match="lower --validation_count"):
+        data.list_sources(path, folder, "val", count=1)
+
+
+def test_partitions_without_names_must_be_chosen(folder):
+    path = os.path.join(folder, "list.csv")
+    with open(path, "w") as file:
+        file.write("image_id,partition\n007.png,0\n002.png,1\n005.png,2\n")
+    with pytest.raises(data.DataError, match="by --split: 0, 1, 2"):
+        data.list_sources(path, folder)
+    train, validation = data.list_sources(path, folder, "0", "1")
+    assert (train.names, validation.names) == (["007.png"], ["002.png"])
 
 
 def test_a_text_list_may_have_partitions_or_none(folder):
     path = os.path.join(folder, "list.txt")
     with open(path, "w") as file:
-        file.write("001.png 0\n002.png 1\n\n003.png 0\n")
+        file.write("001.png 0\n002.png 1\n\n003.png 0\nmy face.png 0\n")
+    write_picture(os.path.join(folder, "my face.png"), 77)
     train, validation = data.list_sources(path, folder, "0", "1")
-    assert [os.path.basename(p) for p in train.paths] == ["001.png", "003.png"]
-    assert [os.path.basename(p) for p in validation.paths] == ["002.png"]
+    assert train.names == ["001.png", "003.png", "my face.png"]
+    assert validation.names == ["002.png"]
     with open(path, "w") as file:
         file.writelines(f"{i:03d}.png\n" for i in range(12))
     train, validation = data.list_sources(path, folder, count=3)
@@ -267,19 +294,40 @@ def test_lists_that_cannot_be_used_say_what_is_wrong(folder):
     with pytest.raises(data.DataError, match="1 of 2 files are not there.*ghost.png"):
         data.list_sources(path, folder, count=1)
     with open(path, "w") as file:
+        file.write("001.png,train\n002.png,val\n")
+    with pytest.raises(data.DataError, match="the first line must name the columns"):
+        data.list_sources(path, folder, count=1)
+    with open(path, "w") as file:
+        file.write('file\n"' + "x" * 140_000)
+    with pytest.raises(data.DataError, match="--data_list=.*field larger"):
+        data.list_sources(path, folder, count=1)
+    with open(path, "w") as file:
         file.write("")
     with pytest.raises(data.DataError, match="the list is empty"):
         data.list_sources(path, folder, count=1)
 
 
-def test_the_fingerprint_follows_the_names_not_the_place(folder):
+def test_the_fingerprint_follows_names_and_sizes_not_the_place(folder, tmp_path):
     source = data.folder_source(folder)
-    moved = data.FileSource(
-        [f"/elsewhere/{os.path.basename(p)}" for p in source.paths], "moved"
-    )
-    assert data.fingerprint(source) == data.fingerprint(moved)
-    fewer = data.FileSource(source.paths[1:], "fewer")
-    assert data.fingerprint(source) != data.fingerprint(fewer)
+    first = data.fingerprint(source)
+    moved = shutil.copytree(folder, tmp_path / "elsewhere")
+    assert data.fingerprint(data.folder_source(str(moved))) == first
+    fewer = data.FileSource(folder, source.names[1:], "fewer")
+    assert data.fingerprint(fewer) != first
+    with open(os.path.join(folder, "004.png"), "ab") as file:
+        file.write(b"changed")
+    assert data.fingerprint(source) != first
+
+
+def test_names_that_are_no_text_are_read_like_others(folder):
+    strange = os.path.join(os.fsencode(folder), b"n\xe4me.png")
+    os.rename(os.path.join(folder, "000.png"), strange)
+    source = data.folder_source(folder)
+    assert len(source) == 30
+    data.fingerprint(source)
+    rest, held = data.hold_out(source, 5)
+    assert len(rest) + len(held) == 30
+    assert sorted(numbers(take(source, 15, batch_size=2))) == list(range(30))
 
 
 # ------------------------------------------------------------ TensorFlow Datasets
@@ -371,8 +419,18 @@ def test_a_failed_download_says_how_to_use_a_folder(tmp_path, monkeypatch):
     with pytest.raises(data.DataError) as error:
         data.tfds_sources("celeb_a", str(tmp_path))
     message = str(error.value)
-    assert "--dataset=folder --data_dir=" in message and "--crop=178" in message
+    assert "ConnectionError: no route" in message
+    assert "--flagfile=flags/celeba_folder.cfg --data_dir=" in message
     assert "\n" not in message
+
+
+def test_a_damaged_record_counts_as_an_unusable_picture(prepared_celeb_a):
+    train, _ = data.tfds_sources("celeb_a", prepared_celeb_a)
+    intact = train._record
+    train._record = lambda index: b"\xff\xff" if index == 3 else intact(index)
+    loader = loader_of(train, share=0.1, crop=178)
+    assert loader.load(3).shape == (178, 178, 3)
+    assert list(loader.broken) == ["celeb_a/2.1.0 train record 3"]
 
 
 def test_a_cut_tfrecord_shard_is_named(prepared_celeb_a):

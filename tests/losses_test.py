@@ -84,6 +84,16 @@ def test_l1_and_psnr_match_their_formulas_on_whole_levels():
     )
 
 
+def test_psnr_of_equal_images_is_that_of_one_level_in_one_value():
+    image, _ = noisy_pair(batch=1)
+    image = np.rint((image + 1) * 127.5).clip(0, 254) / 127.5 - 1
+    other = image.copy()
+    other[0, 3, 4, 1] += 1 / 127.5
+    expected = 10 * np.log10(255**2 * image.size)
+    np.testing.assert_allclose(metrics.psnr(image, image), expected, rtol=1e-5)
+    np.testing.assert_allclose(metrics.psnr(image, other), expected, rtol=1e-5)
+
+
 def test_ssim_matches_an_independent_implementation():
     """Wang et al. 2004 with SciPy's filters, windows inside the image only."""
     image, completed = noisy_pair()

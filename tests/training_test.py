@@ -113,15 +113,15 @@ def test_a_cut_checkpoint_is_refused_not_ignored(tmp_path):
         training.Checkpoints(tiny_method(), str(tmp_path)).restore()
 
 
-def test_a_model_with_a_weight_that_is_no_number_is_never_saved(tmp_path):
+def test_a_model_with_a_weight_that_is_no_number_is_refused(tmp_path):
     model = tiny_method()
     checkpoints = training.Checkpoints(model, str(tmp_path))
+    checkpoints.refuse_non_finite(1)
     checkpoints.save(1)
     weight = model.completion.trainable_variables[5]
     weight.assign(np.full(weight.shape, np.nan, np.float32))
-    with pytest.raises(training.TrainingStopped, match="step 2: .*step-1"):
-        checkpoints.save(2)
-    assert checkpoints.newest_path.endswith("step-1")
+    with pytest.raises(training.TrainingStopped, match="step 2: weight .*step-1"):
+        checkpoints.refuse_non_finite(2)
 
 
 def test_only_the_newest_and_the_best_checkpoints_are_kept(tmp_path):
@@ -151,23 +151,31 @@ def test_a_log_continues_from_the_restored_step(tmp_path):
 
 
 def test_a_run_folder_with_other_flags_or_data_is_refused(tmp_path):
-    facts = {"data": {"pictures": 5, "fingerprint": "a"}}
+    facts = {"data": {"training pictures": "a", "masks": None}}
     run_dir = str(tmp_path / "run")
     flags = {"width": "0.5", "steps": "10"}
-    run_folder.prepare(run_dir, flags, facts, changeable=("steps",))
+    run_folder.check(run_dir, flags)
+    run_folder.prepare(run_dir, flags, facts)
     assert run_folder.read_flags(run_dir) == flags
-    run_folder.prepare(run_dir, {**flags, "steps": "20"}, facts, changeable=("steps",))
+    run_folder.check(run_dir, {**flags, "steps": "20"}, changeable=("steps",))
     with pytest.raises(run_folder.RunFolderError, match="--width was 0.5, is 1"):
-        run_folder.prepare(run_dir, {**flags, "width": "1"}, facts, ("steps",))
+        run_folder.check(run_dir, {**flags, "width": "1"}, ("steps",))
     with pytest.raises(run_folder.RunFolderError, match="--seed was not set, is 1"):
-        run_folder.prepare(run_dir, {**flags, "seed": "1"}, facts, ("steps",))
-    other = {"data": {"pictures": 4, "fingerprint": "b"}}
-    with pytest.raises(run_folder.RunFolderError, match="trained on other pictures"):
-        run_folder.prepare(run_dir, flags, other, ("steps",))
+        run_folder.check(run_dir, {**flags, "seed": "1"}, ("steps",))
+    other = {"data": {"training pictures": "a", "masks": "b"}}
+    with pytest.raises(run_folder.RunFolderError, match="began with other masks"):
+        run_folder.prepare(run_dir, flags, other)
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "chapter.txt").write_text("precious")
     with pytest.raises(run_folder.RunFolderError, match="not empty and holds no run"):
-        run_folder.prepare(str(tmp_path / "thesis"), flags, facts)
+        run_folder.check(str(tmp_path / "thesis"), flags)
+
+
+def test_unusable_pictures_are_noted_once_whatever_their_names(tmp_path):
+    for name in ("a.png", "n\udce4me.png", "a.png"):
+        path = run_folder.note_unusable(str(tmp_path), name, "empty file")
+    with open(path, "rb") as file:
+        assert file.read() == b"a.png: empty file\nn\xe4me.png: empty file\n"
 
 
 def test_a_sample_grid_shows_each_picture_in_its_place():
