@@ -1,0 +1,344 @@
+"""Deep convolutional GAN: the face prior that the latent searches search.
+
+Radford, Metz, Chintala, "Unsupervised Representation Learning with Deep Convolutional
+Generative Adversarial Networks", ICLR 2016 (arXiv 1511.06434).
+
+Inputs: latent z [N, 100] in [-1, 1]; images [B, S, S, 3] in [-1, 1], S 64 or 128.
+Outputs: generated images, likewise; logits [N, 1] of being a ground-truth image.
+
+Stages. Generator: dense to 4x4, transposed 5x5 stride-2 convolutions, channels halving,
+to S x S; batch norm and ReLU after each but the last, tanh. Discriminator: 5x5 stride-2
+convolutions down to 4x4, channels doubling from 64; leaky ReLU 0.2 after each, batch
+norm before it on all but the first; dense 1. Training: one simultaneous step of both
+players, ground truth and generated images scored in separate passes, so that their
+batch statistics do not mix.
+
+128x128 is the same with one more block in each player. Weights start normal with
+deviation 0.02, as published; the paper's other scale factors start at 1.
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from inpainting_tf import images, losses
+from inpainting_tf.optimization import (
+    adam,
+    apply_gradients,
+    average_over_replicas,
+    scaled_share,
+)
+
+IMAGE_SIZES = (64, 128)
+
+# Streams of random numbers, apart from each other under one seed.
+_TRAINING_STREAM, _SAMPLE_STREAM = 0, 1
+
+
+def _initializer():
+    return keras.initializers.RandomNormal(stddev=0.02)
+
+
+def _batch_norm():
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+
+
+def _leaky_relu(x):
+    return tf.maximum(x, 0.2 * x)  # TF 2.21's graph optimiser trips over its own op.
+
+
+class Generator(keras.Model):
+    """z -> image."""
+
+    def __init__(self, *, image_size=64, width=1.0, channels=1024, **kwargs):
+        """
+        Args:
+          image_size: 64 or 128.
+          width: multiplier on all channel counts, 1 = as published.
+          channels: of the 4x4 features, 1024 as published, 512 in some programs; each
+            block halves them.
+          **kwargs: of keras.Model.
+        """
+        super().__init__(**kwargs)
+        scaled = _scaling(width)
+        self.channels = scaled(channels)
+        self.project = layers.Dense(
+            16 * self.channels, kernel_initializer=_initializer()
+        )
+        self.norms = [_batch_norm()]
+        self.enlargements = []
+        size, block_channels = 8, channels // 2
+        while size < image_size:
+            self.enlargements.append(self._enlarge(scaled(block_channels)))
+            self.norms.append(_batch_norm())
+            size, block_channels = 2 * size, block_channels // 2
+        # Pixels in float32 whatever the precision of the layers before.
+        self.enlargements.append(self._enlarge(3, activation="tanh", dtype="float32"))
+
+    @staticmethod
+    def _enlarge(channels, **kwargs):
+        return layers.Conv2DTranspose(
+            channels,
+            5,
+            strides=2,
+            padding="same",
+            kernel_initializer=_initializer(),
+            **kwargs,
+        )
+
+    def call(self, z, training=False):
+        """float [N, L] -> float32 [N, S, S, 3] in (-1, 1)."""
+        features = tf.reshape(self.project(z), [-1, 4, 4, self.channels])
+        features = tf.nn.relu(self.norms[0](features, training=training))
+        for enlarge, norm in zip(self.enlargements[:-1], self.norms[1:], strict=True):
+            features = tf.nn.relu(norm(enlarge(features), training=training))
+        return self.enlargements[-1](features)
+
+
+class Discriminator(keras.Model):
+    """image -> logit."""
+
+    def __init__(self, *, image_size=64, width=1.0, **kwargs):
+        """
+        Args:
+          image_size: 64 or 128.
+          width: multiplier on all channel counts, 1 = as published.
+          **kwargs: of keras.Model.
+        """
+        super().__init__(**kwargs)
+        scaled = _scaling(width)
+        blocks = {64: 4, 128: 5}[image_size]
+        self.convolutions = [
+            layers.Conv2D(
+                scaled(64 * 2**i),
+                5,
+                strides=2,
+                padding="same",
+                kernel_initializer=_initializer(),
+            )
+            for i in range(blocks)
+        ]
+        self.norms = [_batch_norm() for _ in range(blocks - 1)]
+        self.flatten = layers.Flatten()
+        self.score = layers.Dense(1, kernel_initializer=_initializer(), dtype="float32")
+
+    def call(self, image, training=False):
+        """float [N, S, S, 3] in [-1, 1] -> float32 [N, 1]."""
+        features = _leaky_relu(self.convolutions[0](image))
+        for convolution, norm in zip(self.convolutions[1:], self.norms, strict=True):
+            features = _leaky_relu(norm(convolution(features), training=training))
+        return self.score(self.flatten(features))
+
+
+def _scaling(width):
+    if width <= 0:
+        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
+    return lambda channels: max(1, round(channels * width))
+
+
+class DCGAN(keras.Model):
+    """Both players, their optimizers, and one training step.
+
+    Attributes:
+      image_size, latent_size: S and L.
+      batches_per_step: how many batches `update` takes at once.
+    """
+
+    batches_per_step = 1
+
+    def __init__(
+        self,
+        *,
+        image_size=64,
+        width=1.0,
+        latent_size=100,
+        generator_channels=1024,
+        learning_rate=2e-4,
+        discriminator_learning_rate=None,
+        beta_1=0.5,
+        beta_2=0.999,
+        clip_norm=None,
+        seed=0,
+        **kwargs,
+    ):
+        """
+        Args:
+          image_size: side of the images in pixels, 64 or 128.
+          width: multiplier on all channel counts, 1 = as published.
+          latent_size: L, length of z.
+          generator_channels: of the generator's 4x4 features, see Generator.
+          learning_rate: of the generator's Adam.
+          discriminator_learning_rate: None for the same rate.
+          beta_1, beta_2: of both Adams.
+          clip_norm: largest global gradient norm of each player; None for no limit.
+          seed: of the z drawn in training and of the samples.
+          **kwargs: of keras.Model.
+
+        Raises:
+          ValueError: a size or width that the networks cannot take.
+        """
+        # Images stay float32 under mixed precision; layers cast for themselves.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if image_size not in IMAGE_SIZES:
+            raise ValueError(
+                f"--image_size={image_size}: dcgan takes "
+                f"{' or '.join(map(str, IMAGE_SIZES))}"
+            )
+        if latent_size < 1:
+            raise ValueError(f"--latent_size={latent_size}: must be at least 1")
+        self.image_size = image_size
+        self.latent_size = latent_size
+        self.clip_norm = clip_norm
+        self.seed = seed
+
+        self.generator = Generator(
+            image_size=image_size,
+            width=width,
+            channels=generator_channels,
+            name="generator",
+        )
+        self.generator(tf.zeros([1, latent_size]))
+        self.discriminator = Discriminator(
+            image_size=image_size, width=width, name="discriminator"
+        )
+        self.discriminator(tf.zeros([1, image_size, image_size, 3]))
+        self.generator_optimizer = adam(learning_rate, beta_1, beta_2)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.discriminator_optimizer = adam(
+            discriminator_learning_rate or learning_rate, beta_1, beta_2
+        )
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        self.built = True
+
+    def generate(self, z, training=False):
+        """Generates images.
+
+        Args:
+          z: float32 [N, L], meant to lie in [-1, 1].
+          training: use the statistics of this batch, as in training, instead of the
+            moving ones; images then depend on each other.
+
+        Returns:
+          float32 [N, S, S, 3] in (-1, 1).
+        """
+        return self.generator(z, training=training)
+
+    def score(self, image, training=False):
+        """Scores images.
+
+        Args:
+          image: float32 [N, S, S, 3] in [-1, 1].
+          training: as in `generate`.
+
+        Returns:
+          float32 [N, 1], logit of being a ground-truth image.
+        """
+        return self.discriminator(image, training=training)
+
+    def call(self, image, hole, training=False):
+        """What the loop looks at: samples, and how they look inside the holes.
+
+        A prior alone completes nothing: the samples have nothing to do with the images
+        beside them, and measures of `completed` say only that training goes on.
+        Completions come from SIIDGM and SymmetricSearch.
+
+        Args:
+          image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
+          hole: float32 [B, S, S, 1], 1 = missing.
+          training: as in `generate`.
+
+        Returns:
+          dict: `predicted`, samples of B fixed z, and `completed`, float32
+          [B, S, S, 3].
+
+        Raises:
+          ValueError: images of another size.
+        """
+        size = self.image_size
+        if not tf.TensorShape([None, size, size, 3]).is_compatible_with(image.shape):
+            raise ValueError(
+                f"this dcgan makes {size}x{size} images; the image has shape "
+                f"{tuple(image.shape)}"
+            )
+        seed = tf.constant([self.seed, _SAMPLE_STREAM], tf.int32)
+        samples = self.generate(self._draw_z(seed, tf.shape(image)[0]), training)
+        completed = images.compose(image, samples, hole)
+        return {"predicted": samples, "completed": completed}
+
+    def update(self, batch):
+        """One simultaneous optimisation step of both players.
+
+        Args:
+          batch: dict with this replica's `image` [b, S, S, 3]; masks are not used.
+
+        Returns:
+          dict of float32 scalars, means over this replica's examples:
+          `generator_loss` -log D(G(z)) and `discriminator_loss`
+          -log D(x) - log(1 - D(G(z))).
+        """
+        image = batch["image"]
+        z = self._draw_training_z(tf.shape(image)[0])
+
+        with tf.GradientTape(persistent=True) as tape:
+            real_logits = self.score(image, training=True)
+            fake_logits = self.score(self.generate(z, training=True), training=True)
+            generator_loss = losses.minimax_generator_loss(fake_logits)
+            discriminator_loss = losses.minimax_discriminator_loss(
+                real_logits, fake_logits
+            )
+            scaled_generator_loss = scaled_share(
+                self.generator_optimizer, generator_loss
+            )
+            scaled_discriminator_loss = scaled_share(
+                self.discriminator_optimizer, discriminator_loss
+            )
+        generator_weights = self.generator.trainable_variables
+        discriminator_weights = self.discriminator.trainable_variables
+        generator_gradients = tape.gradient(scaled_generator_loss, generator_weights)
+        discriminator_gradients = tape.gradient(
+            scaled_discriminator_loss, discriminator_weights
+        )
+        del tape
+        apply_gradients(
+            self.discriminator_optimizer,
+            discriminator_gradients,
+            discriminator_weights,
+            self.clip_norm,
+        )
+        apply_gradients(
+            self.generator_optimizer,
+            generator_gradients,
+            generator_weights,
+            self.clip_norm,
+        )
+        average_over_replicas(
+            self.generator.non_trainable_variables
+            + self.discriminator.non_trainable_variables
+        )
+        return {
+            "generator_loss": generator_loss,
+            "discriminator_loss": discriminator_loss,
+        }
+
+    def _draw_training_z(self, count):
+        """The z of this step and replica: a resumed run draws the same."""
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        # XLA draws other 64-bit numbers than the rest, and its own unless told.
+        step = tf.cast(self.generator_optimizer.iterations, tf.int32)
+        seed = tf.constant([self.seed, _TRAINING_STREAM], tf.int32)
+        seed = tf.random.fold_in(seed, step, alg="philox")
+        seed = tf.random.fold_in(seed, replica, alg="philox")
+        return self._draw_z(seed, count)
+
+    def _draw_z(self, seed, count):
+        """Uniform in [-1, 1), [count, L]; from bits, the same in eager, graph, XLA."""
+        bits = tf.random.stateless_uniform(
+            [count, self.latent_size],
+            seed,
+            minval=None,
+            maxval=None,
+            dtype=tf.uint32,
+            alg="philox",
+        )
+        high_bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
+        return tf.cast(high_bits, tf.float32) * 2.0**-23 - 1.0
