@@ -8,11 +8,23 @@ import keras
 import tensorflow as tf
 
 
-def adam(learning_rate, beta_1=0.9, beta_2=0.999):
+def adam(learning_rate, beta_1=0.9, beta_2=0.999, epsilon=1e-7):
     """Adam, with dynamic loss scaling where layers compute in float16."""
-    optimizer = keras.optimizers.Adam(learning_rate, beta_1=beta_1, beta_2=beta_2)
+    return _with_loss_scaling(
+        keras.optimizers.Adam(learning_rate, beta_1, beta_2, epsilon)
+    )
+
+
+def adadelta(learning_rate=1.0, decay=0.95, epsilon=1e-6):
+    """AdaDelta (Zeiler 2012: rate 1), with loss scaling as `adam`."""
+    return _with_loss_scaling(
+        keras.optimizers.Adadelta(learning_rate, rho=decay, epsilon=epsilon)
+    )
+
+
+def _with_loss_scaling(optimizer):
     if keras.mixed_precision.dtype_policy().name == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer
 
 
@@ -25,21 +37,64 @@ def scaled_share(optimizer, loss):
     return optimizer.scale_loss(loss / replicas)
 
 
-def apply_gradients(optimizer, gradients, weights, clip_norm=None):
+def apply_gradients(optimizer, gradients, weights, clip_norm=None, when=None):
     """One optimizer step on gradients of `scaled_share`.
 
     Args:
-      optimizer: of `adam`, built.
+      optimizer: of `adam` or `adadelta`, built.
       gradients: list of tensors, one per weight.
       weights: list of variables.
       clip_norm: largest L2 norm of all gradients together, summed over the replicas
         first (Keras's own option clips each replica's share); None for no limit.
+      when: bool scalar tensor, the same on every replica: False leaves weights and
+        optimizer, its step count included, as they are. None for always.
     """
+    replica = tf.distribute.get_replica_context()
     if clip_norm is not None:
-        replica = tf.distribute.get_replica_context()
         total = replica.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         limit = clip_norm * optimizer.scale_loss(tf.constant(1.0))
         clipped, _ = tf.clip_by_global_norm(total, limit)
         # Every replica holds the sum now, and the optimizer will add them up again.
         gradients = [gradient / replica.num_replicas_in_sync for gradient in clipped]
-    optimizer.apply(gradients, weights)
+
+    def apply(gradients):
+        optimizer.apply(gradients, weights)
+
+    def rest():
+        pass
+
+    def choose_across_replicas(strategy, when, gradients):
+        tf.cond(
+            strategy.experimental_local_results(when)[0],
+            lambda: strategy.extended.call_for_each_replica(apply, args=(gradients,)),
+            rest,
+        )
+
+    if when is None:
+        apply(gradients)
+    elif replica.num_replicas_in_sync == 1:
+        tf.cond(when, lambda: apply(gradients), rest)
+    else:
+        # Replicas meet inside `apply`, which a branch of one replica cannot: choose
+        # once for all of them.
+        replica.merge_call(choose_across_replicas, args=(when, gradients))
+
+
+def average_over_replicas(variables):
+    """Gives every replica the mean of its variables over all replicas.
+
+    For moving statistics of batch normalisation, which each replica moves by its own
+    share of the batch: without it replicas drift apart and a checkpoint, which holds
+    only the first one's, would not resume the same run.
+
+    Args:
+      variables: list of float variables, assigned by each replica on its own.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1 or not variables:
+        return
+    means = replica.all_reduce(
+        tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(v) for v in variables]
+    )
+    for variable, mean in zip(variables, means, strict=True):
+        variable.assign(mean)

@@ -1,0 +1,760 @@
+"""Coarse-to-fine completion with contextual attention and Wasserstein critics (GIICA).
+
+Paper: Yu et al., "Generative Image Inpainting with Contextual Attention", CVPR 2018
+(arXiv 1801.07892), also known as DeepFill v1. The networks are those of the authors'
+program, v1.0.0, so that weights trained by it can be loaded.
+
+Inputs: image [B, H, W, 3] in [-1, 1] and hole [B, H, W, 1], 1 = missing; H and W
+multiples of 8, for training the square `image_size`.
+Outputs: predicted [B, H, W, 3] in [-1, 1] (the refined picture), completed with the
+known pixels untouched, coarse [B, H, W, 3] in [-1, 1], attention_offsets
+[B, H/8, W/8, 2] int32.
+
+Stages: erase the hole, append ones and mask; coarse network; compose; refinement
+network with a dilated ("hallucination") and an attention branch; compose. Training:
+each step updates both critics `critic_updates` times, then the two networks once, every
+time on fresh images and masks. Last, weights of the authors' program are loaded.
+
+Chosen as in the program where the paper differs or is silent: spatial discount of 0.9
+per pixel (paper: 0.99); L1 weights of 1.2 and adversarial weight 0.001; 1.2 more on the
+coarse output; every nearest-neighbour resize with aligned corners (see
+`layers.resize_nearest_aligned`).
+
+Deviations from the program: one hole per example, not per batch, hence the loss on
+known pixels is normalised by each example's share of them; each player has its own
+Adam; the local patch is centred on the box and of a fixed size, the same as the box
+where holes are boxes of that size.
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from inpainting_tf import images, losses, masks
+from inpainting_tf.contextual_attention import ContextualAttention
+from inpainting_tf.layers import resize_nearest_aligned
+from inpainting_tf.optimization import adam, apply_gradients, scaled_share
+
+# ---------------------------------------------------------------- networks
+
+
+class _Convolution(layers.Layer):
+    """A convolution with bias: doubled pixels and mirrored borders on demand.
+
+    Its name is that of the layer in the authors' program.
+    """
+
+    def __init__(
+        self,
+        name,
+        channels,
+        kernel_size=3,
+        *,
+        padding,
+        strides=1,
+        dilation=1,
+        double=False,
+        activation="elu",
+        dtype=None,
+    ):
+        super().__init__(name=name, dtype=dtype)
+        self.double = double
+        self.border = dilation * (kernel_size - 1) // 2 if padding == "symmetric" else 0
+        self.convolution = layers.Conv2D(
+            channels,
+            kernel_size,
+            strides=strides,
+            dilation_rate=dilation,
+            padding="same" if padding == "same" else "valid",
+            activation=activation,
+            dtype=dtype,
+        )
+
+    def call(self, x):
+        if self.double:
+            x = tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
+        if self.border:
+            # The edge pixels are mirrored too, and also before strides, so that these
+            # read other pixels than with "same".
+            border = [self.border, self.border]
+            x = tf.pad(x, [[0, 0], border, border, [0, 0]], "SYMMETRIC")
+        return self.convolution(x)
+
+
+def _through(network_layers, tensor):
+    for layer in network_layers:
+        tensor = layer(tensor)
+    return tensor
+
+
+def _scaling(width):
+    if width <= 0:
+        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
+    return lambda channels: max(1, round(channels * width))
+
+
+def _hidden_layers(width, padding):
+    """Function building a hidden layer from its name and published channel count."""
+    scaled = _scaling(width)
+
+    def convolution(name, channels, *arguments, **options):
+        return _Convolution(
+            name, scaled(channels), *arguments, padding=padding, **options
+        )
+
+    return convolution
+
+
+def _decoder(convolution, prefix, first, padding):
+    """The last seven layers of either network: [B, H/4, W/4, C] -> [B, H, W, 3].
+
+    Args:
+      convolution: from `_hidden_layers`.
+      prefix: of the layers' names.
+      first: number of the first layer.
+      padding: "same" or "symmetric".
+    """
+    names = [f"{prefix}{first + i}" for i in range(7)]
+    return [
+        convolution(names[0], 128),
+        convolution(names[1], 128),
+        convolution(f"{names[2]}_upsample", 64, double=True),
+        convolution(names[3], 64),
+        convolution(f"{names[4]}_upsample", 32, double=True),
+        convolution(names[5], 16),
+        # Pixels in float32 whatever the precision of the layers before.
+        _Convolution(names[6], 3, padding=padding, activation=None, dtype="float32"),
+    ]
+
+
+def _dilated(convolution, prefix):
+    """Layers 7 to 10 of a branch."""
+    return [
+        convolution(f"{prefix}{number}_atrous", 128, dilation=dilation)
+        for number, dilation in ((7, 2), (8, 4), (9, 8), (10, 16))
+    ]
+
+
+def _with_mask(picture, hole):
+    """The five input channels: picture, ones, mask."""
+    return tf.concat([picture, tf.ones_like(hole), hole], axis=-1)
+
+
+class CoarseNetwork(keras.Model):
+    """The first stage: (image, hole) -> coarse."""
+
+    def __init__(self, *, width=1.0, padding="same", **kwargs):
+        super().__init__(**kwargs)
+        convolution = _hidden_layers(width, padding)
+        self.convolutions = [
+            convolution("conv1", 32, 5),
+            convolution("conv2_downsample", 64, strides=2),
+            convolution("conv3", 64),
+            convolution("conv4_downsample", 128, strides=2),
+            convolution("conv5", 128),
+            convolution("conv6", 128),
+            *_dilated(convolution, "conv"),
+            *_decoder(convolution, "conv", 11, padding),
+        ]
+
+    def call(self, image, hole):
+        """
+        Args:
+          image: float [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
+          hole: float [B, H, W, 1], 1 = missing.
+
+        Returns:
+          coarse, float32 [B, H, W, 3] in [-1, 1].
+        """
+        known = _with_mask(images.erase(image, hole), hole)
+        return tf.clip_by_value(_through(self.convolutions, known), -1.0, 1.0)
+
+
+class RefinementNetwork(keras.Model):
+    """The second stage: (composed coarse picture, hole) -> refined, offsets."""
+
+    def __init__(self, *, width=1.0, padding="same", **kwargs):
+        super().__init__(**kwargs)
+        convolution = _hidden_layers(width, padding)
+        self.hallucination_branch = [
+            convolution("xconv1", 32, 5),
+            convolution("xconv2_downsample", 32, strides=2),
+            convolution("xconv3", 64),
+            convolution("xconv4_downsample", 64, strides=2),
+            convolution("xconv5", 128),
+            convolution("xconv6", 128),
+            *_dilated(convolution, "xconv"),
+        ]
+        self.attention_encoder = [
+            convolution("pmconv1", 32, 5),
+            convolution("pmconv2_downsample", 32, strides=2),
+            convolution("pmconv3", 64),
+            convolution("pmconv4_downsample", 128, strides=2),
+            convolution("pmconv5", 128),
+            convolution("pmconv6", 128, activation="relu"),
+        ]
+        self.attention = ContextualAttention(rate=2)
+        self.attention_decoder = [
+            convolution("pmconv9", 128),
+            convolution("pmconv10", 128),
+        ]
+        self.decoder = _decoder(convolution, "allconv", 11, padding)
+
+    def call(self, composed, hole):
+        """
+        Args:
+          composed: float [B, H, W, 3] in [-1, 1], image with the coarse hole.
+          hole: float [B, H, W, 1], 1 = missing.
+
+        Returns:
+          (refined, offsets): float32 [B, H, W, 3] in [-1, 1] and int32
+          [B, H/8, W/8, 2].
+        """
+        pictures = _with_mask(composed, hole)
+        hallucinated = _through(self.hallucination_branch, pictures)
+        attended = _through(self.attention_encoder, pictures)
+        height, width = (
+            tf.shape(hole)[axis] if hole.shape[axis] is None else hole.shape[axis]
+            for axis in (1, 2)
+        )
+        reduced_hole = resize_nearest_aligned(hole, height // 4, width // 4)
+        attended, offsets = self.attention(attended, attended, reduced_hole)
+        attended = _through(self.attention_decoder, attended)
+        features = tf.concat(
+            [hallucinated, tf.cast(attended, hallucinated.dtype)], axis=-1
+        )
+        refined = _through(self.decoder, features)
+        return tf.clip_by_value(refined, -1.0, 1.0), offsets
+
+
+class Critic(keras.Model):
+    """Four 5x5 stride-2 convolutions and one dense unit: pictures -> scores.
+
+    In float32 under every precision policy: the gradient penalty is a derivative of a
+    derivative, too small for half precision.
+    """
+
+    def __init__(self, channels, *, width=1.0, **kwargs):
+        """
+        Args:
+          channels: published channel counts of the four convolutions.
+          width: multiplier on them.
+          **kwargs: of keras.Model.
+        """
+        super().__init__(**{"dtype": "float32", **kwargs})
+        scaled = _scaling(width)
+        self.convolutions = [
+            layers.Conv2D(
+                scaled(count),
+                5,
+                strides=2,
+                padding="same",
+                activation=_leaky_relu,
+                dtype="float32",
+                name=f"conv{i}",
+            )
+            for i, count in enumerate(channels, start=1)
+        ]
+        self.flatten = layers.Flatten(dtype="float32")
+        self.score = layers.Dense(1, dtype="float32", name="score")
+
+    def call(self, pictures):
+        """
+        Args:
+          pictures: float32 [B, H, W, 3] in [-1, 1], H and W fixed at the first call.
+
+        Returns:
+          float32 [B, 1], unbounded, higher for ground truth.
+        """
+        return self.score(self.flatten(_through(self.convolutions, pictures)))
+
+
+LOCAL_CHANNELS = (64, 128, 256, 512)
+GLOBAL_CHANNELS = (64, 128, 256, 256)
+
+
+def _leaky_relu(x):
+    return tf.maximum(x, 0.2 * x)  # TF 2.21's graph optimiser trips over its own op.
+
+
+# ---------------------------------------------------------------- method
+
+
+class GIICA(keras.Model):
+    """The method: two-stage network, two critics, optimizers, one training step.
+
+    Attributes:
+      batches_per_step: how many batches `update` takes at once, one after another.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size=256,
+        width=1.0,
+        local_patch_size=None,
+        padding="same",
+        critic_updates=5,
+        coarse_pretraining_steps=0,
+        spatial_discount_gamma=0.9,
+        coarse_weight=1.2,
+        hole_weight=1.2,
+        known_weight=1.2,
+        adversarial_weight=0.001,
+        global_adversarial_weight=1.0,
+        gradient_penalty_weight=10.0,
+        learning_rate=1e-4,
+        beta_1=0.5,
+        beta_2=0.9,
+        clip_norm=None,
+        seed=0,
+        **kwargs,
+    ):
+        """
+        Args:
+          image_size: side of the training images in pixels, a multiple of 8.
+          width: multiplier on all channel counts, 1 = as published.
+          local_patch_size: side of the local critic's patch; None for half the image,
+            the size of the program's holes.
+          padding: of the convolutions: "same" (zeros) or "symmetric" (mirrored; needs
+            sides of at least 64 for the widest dilation).
+          critic_updates: updates of the critics for each of the two networks.
+          coarse_pretraining_steps: so many first steps train the coarse network alone,
+            without critics; `predicted` stays the refined picture, which is of no use
+            until they are over.
+          spatial_discount_gamma: weight of the L1 loss in the hole per pixel of
+            distance from the border: 0.9 in the program, 0.99 in the paper, 1 for none.
+          coarse_weight: of the coarse network's L1 losses beside the refined ones.
+          hole_weight, known_weight: of the L1 losses on the local patch and on the
+            known pixels.
+          adversarial_weight: of both critics' scores beside them.
+          global_adversarial_weight: of the global critic's beside the local one's.
+          gradient_penalty_weight: lambda, beside the critics' loss.
+          learning_rate, beta_1, beta_2: of both Adams.
+          clip_norm: largest global gradient norm of each player; None for no limit.
+          seed: of the random mixing in the gradient penalty, which depends on nothing
+            but this and the step.
+          **kwargs: of keras.Model.
+
+        Raises:
+          ValueError: a size, width, padding or count that the method cannot take.
+        """
+        # Images stay float32 under mixed precision; the networks' layers cast for
+        # themselves.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if image_size < 16 or image_size % 8:
+            raise ValueError(
+                f"--image_size={image_size}: giica takes multiples of 8 from 16 on"
+            )
+        if padding not in ("same", "symmetric"):
+            raise ValueError(f"--padding={padding}: must be same or symmetric")
+        self.padding = padding
+        self._check_size(image_size, image_size)
+        if local_patch_size is None:
+            local_patch_size = image_size // 2
+        if not 0 < local_patch_size <= image_size:
+            raise ValueError(
+                f"--local_patch_size={local_patch_size}: must lie in "
+                f"1..{image_size} (--image_size)"
+            )
+        if critic_updates < 1:
+            raise ValueError(f"--critic_updates={critic_updates}: must be at least 1")
+        if coarse_pretraining_steps < 0:
+            raise ValueError(
+                f"--coarse_pretraining_steps={coarse_pretraining_steps}: must be at "
+                "least 0"
+            )
+        if not 0 < spatial_discount_gamma <= 1:
+            raise ValueError(
+                f"--spatial_discount_gamma={spatial_discount_gamma}: must be above 0, "
+                "at most 1"
+            )
+        self.image_size = image_size
+        self.local_patch_size = local_patch_size
+        self.critic_updates = critic_updates
+        self.batches_per_step = critic_updates + 1
+        self.coarse_pretraining_steps = coarse_pretraining_steps
+        self.spatial_discount_gamma = spatial_discount_gamma
+        self.coarse_weight = coarse_weight
+        self.hole_weight = hole_weight
+        self.known_weight = known_weight
+        self.adversarial_weight = adversarial_weight
+        self.global_adversarial_weight = global_adversarial_weight
+        self.gradient_penalty_weight = gradient_penalty_weight
+        self.clip_norm = clip_norm
+        self.seed = seed
+
+        picture = tf.zeros([1, image_size, image_size, 3])
+        hole = tf.zeros([1, image_size, image_size, 1])
+        self.coarse_network = CoarseNetwork(width=width, padding=padding, name="coarse")
+        self.coarse_network(picture, hole)
+        self.refinement_network = RefinementNetwork(
+            width=width, padding=padding, name="refinement"
+        )
+        self.refinement_network(picture, hole)
+        self.generator_optimizer = adam(learning_rate, beta_1, beta_2)
+        self.generator_optimizer.build(self._generator_weights())
+
+        self.local_critic = Critic(LOCAL_CHANNELS, width=width, name="local_critic")
+        self.local_critic(tf.zeros([1, local_patch_size, local_patch_size, 3]))
+        self.global_critic = Critic(GLOBAL_CHANNELS, width=width, name="global_critic")
+        self.global_critic(picture)
+        self.critic_optimizer = adam(learning_rate, beta_1, beta_2)
+        self.critic_optimizer.build(self._critic_weights())
+        self.built = True
+
+    def call(self, image, hole, training=False):
+        """Completes images.
+
+        Args:
+          image: float32 [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
+          hole: float32 [B, H, W, 1], 1 = missing.
+          training: has no effect.
+
+        Returns:
+          dict: `predicted` (the refined picture), `completed`, `coarse` float32
+          [B, H, W, 3] in [-1, 1]; `attention_offsets` int32 [B, H/8, W/8, 2].
+
+        Raises:
+          ValueError: H or W known and not possible, see `padding`.
+        """
+        self._check_size(*image.shape[1:3])
+        coarse = self.coarse_network(image, hole)
+        refined, offsets = self.refinement_network(
+            images.compose(image, coarse, hole), hole
+        )
+        return {
+            "predicted": refined,
+            "completed": images.compose(image, refined, hole),
+            "coarse": coarse,
+            "attention_offsets": offsets,
+        }
+
+    def update(self, batch):
+        """One optimisation step: the critics `critic_updates` times, then the networks.
+
+        Args:
+          batch: dict of this replica's `image` [n b, S, S, 3], `mask` [n b, S, S, 1]
+            and `box` int32 [n b, 4], the region that the local patch is centred on;
+            n = `batches_per_step`, b examples for each update in this order.
+
+        Returns:
+          dict of float32 scalars, means over the b examples of the last update of each
+          player: reconstruction_loss, known_pixels_loss, adversarial_loss,
+          generator_loss, critic_loss, gradient_penalty. The critics' are 0 in coarse
+          pretraining.
+
+        Raises:
+          ValueError: the number of examples is known and no multiple of n.
+        """
+        *critic_batches, generator_batch = self._split(batch)
+        step = self.generator_optimizer.iterations
+        pretraining = step < self.coarse_pretraining_steps
+        for critic_batch in critic_batches:
+            critic_results, gradients = self._unless(
+                pretraining, self._critic_step, self._no_critic_step, critic_batch
+            )
+            apply_gradients(
+                self.critic_optimizer, gradients, self._critic_weights(), self.clip_norm
+            )
+        generator_results, gradients = self._unless(
+            pretraining, self._generator_step, self._coarse_step, generator_batch
+        )
+        apply_gradients(
+            self.generator_optimizer,
+            gradients,
+            self._generator_weights(),
+            self.clip_norm,
+        )
+        return {**generator_results, **critic_results}
+
+    def critic_losses(self, image, completed, mask, box, mixing):
+        """Losses of the critics; a pure function of its arguments and the weights.
+
+        Args:
+          image: ground truth float32 [b, S, S, 3] in [-1, 1].
+          completed: the networks' result, likewise.
+          mask: float32 [b, S, S, 1], 1 = missing.
+          box: int32 [b, 4].
+          mixing: float32 [2, b, 1, 1, 1] in [0, 1], places between image and completed
+            where the local (first) and the global penalty are taken.
+
+        Returns:
+          dict of float32 scalars: critic_loss, the weighted sum, and gradient_penalty,
+          its weighted penalty, both of the two critics together.
+        """
+        critic_loss, penalty = 0.0, 0.0
+        for (critic, real, fake, missing), alpha in zip(
+            self._views(image, completed, mask, box), tf.unstack(mixing), strict=True
+        ):
+            scores = critic(tf.concat([real, fake], axis=0))
+            critic_loss += losses.wasserstein_critic_loss(*tf.split(scores, 2))
+            penalty += losses.masked_gradient_penalty(
+                critic, real, fake, missing, alpha
+            )
+        penalty *= self.gradient_penalty_weight
+        return {"critic_loss": critic_loss + penalty, "gradient_penalty": penalty}
+
+    def generator_losses(self, image, outputs, mask, box):
+        """Losses of the two networks; a pure function of its arguments and the critics.
+
+        Args:
+          image: ground truth float32 [b, S, S, 3] in [-1, 1].
+          outputs: dict of `coarse` and, except in coarse pretraining, `predicted` and
+            `completed`, likewise.
+          mask: float32 [b, S, S, 1], 1 = missing.
+          box: int32 [b, 4].
+
+        Returns:
+          dict of float32 scalars: reconstruction_loss (local patch, discounted),
+          known_pixels_loss, adversarial_loss (0 in coarse pretraining) and their
+          weighted sum generator_loss.
+        """
+        size = self.local_patch_size
+        discount = losses.spatial_discount(size, size, self.spatial_discount_gamma)
+        corner = self._corner(box)
+        patch = masks.crop_patches(image, corner, size, size)
+        reconstruction, known_pixels = 0.0, 0.0
+        for name, weight in (("coarse", self.coarse_weight), ("predicted", 1.0)):
+            if name in outputs:
+                predicted_patch = masks.crop_patches(outputs[name], corner, size, size)
+                reconstruction += weight * losses.weighted_l1_loss(
+                    patch, predicted_patch, discount
+                )
+                known_pixels += weight * losses.known_pixels_l1_loss(
+                    image, outputs[name], mask
+                )
+        adversarial = tf.constant(0.0)
+        if "completed" in outputs:
+            (local_critic, _, local_fake, _), (global_critic, _, global_fake, _) = (
+                self._views(image, outputs["completed"], mask, box)
+            )
+            adversarial = losses.wasserstein_generator_loss(local_critic(local_fake))
+            adversarial += (
+                self.global_adversarial_weight
+                * losses.wasserstein_generator_loss(global_critic(global_fake))
+            )
+        return {
+            "reconstruction_loss": reconstruction,
+            "known_pixels_loss": known_pixels,
+            "adversarial_loss": adversarial,
+            "generator_loss": self.hole_weight * reconstruction
+            + self.known_weight * known_pixels
+            + self.adversarial_weight * adversarial,
+        }
+
+    # The players' gradients. Each function takes one batch of b examples and returns
+    # (results, gradients); the pretraining ones give zeros for weights at rest, which
+    # Adam, still without moments, does not move.
+
+    def _critic_step(self, batch):
+        image, mask = batch["image"], batch["mask"]
+        completed = self(image, mask, training=True)["completed"]
+        mixing = self._mixing(tf.shape(image)[0])
+        weights = self._critic_weights()
+        with tf.GradientTape() as tape:
+            results = self.critic_losses(image, completed, mask, batch["box"], mixing)
+            scaled_loss = scaled_share(self.critic_optimizer, results["critic_loss"])
+        return results, tape.gradient(scaled_loss, weights)
+
+    def _no_critic_step(self, batch):
+        results = {"critic_loss": tf.zeros([]), "gradient_penalty": tf.zeros([])}
+        return results, [tf.zeros_like(weight) for weight in self._critic_weights()]
+
+    def _generator_step(self, batch):
+        def forward(image, mask):
+            return self(image, mask, training=True)
+
+        return self._generator_gradients(forward, batch)
+
+    def _coarse_step(self, batch):
+        def forward(image, mask):
+            return {"coarse": self.coarse_network(image, mask)}
+
+        return self._generator_gradients(forward, batch)
+
+    def _generator_gradients(self, forward, batch):
+        image, mask = batch["image"], batch["mask"]
+        with tf.GradientTape() as tape:
+            outputs = forward(image, mask)
+            results = self.generator_losses(image, outputs, mask, batch["box"])
+            loss = scaled_share(self.generator_optimizer, results["generator_loss"])
+        weights = self._generator_weights()
+        return results, [
+            tf.zeros_like(weight) if gradient is None else gradient
+            for weight, gradient in zip(
+                weights, tape.gradient(loss, weights), strict=True
+            )
+        ]
+
+    def _unless(self, pretraining, step, pretraining_step, batch):
+        if not self.coarse_pretraining_steps:
+            return step(batch)
+        return tf.cond(
+            pretraining, lambda: pretraining_step(batch), lambda: step(batch)
+        )
+
+    # What they are made of.
+
+    def _generator_weights(self):
+        return (
+            self.coarse_network.trainable_variables
+            + self.refinement_network.trainable_variables
+        )
+
+    def _critic_weights(self):
+        return (
+            self.local_critic.trainable_variables
+            + self.global_critic.trainable_variables
+        )
+
+    def _check_size(self, height, width):
+        """Refuses sizes that are known and that the networks cannot take."""
+        sizes = [size for size in (height, width) if size is not None]
+        if any(size % 8 for size in sizes):
+            raise ValueError(
+                f"image of {height}x{width}: height and width must be multiples of 8"
+            )
+        if self.padding == "symmetric" and any(size < 64 for size in sizes):
+            raise ValueError(
+                f"image of {height}x{width}: symmetric padding needs height and width "
+                "of at least 64"
+            )
+
+    def _split(self, batch):
+        """`batches_per_step` batches out of one, in order."""
+        count = self.batches_per_step
+        examples = batch["image"].shape[0]
+        if examples is not None and (not examples or examples % count):
+            raise ValueError(
+                f"batch of {examples}: giica takes a multiple of {count} examples per "
+                "device and step (critic_updates + 1)"
+            )
+        parts = {name: tf.split(value, count) for name, value in batch.items()}
+        return [{name: parts[name][i] for name in batch} for i in range(count)]
+
+    def _corner(self, box):
+        patch, size = self.local_patch_size, self.image_size
+        return masks.local_patch_corner(box, patch, patch, size, size)
+
+    def _views(self, image, completed, mask, box):
+        """What each critic sees, local first: (critic, real, fake, mask)."""
+        corner, size = self._corner(box), self.local_patch_size
+        whole = (image, completed, mask)
+        local = (masks.crop_patches(x, corner, size, size) for x in whole)
+        return (self.local_critic, *local), (self.global_critic, *whole)
+
+    def _mixing(self, count):
+        """Uniform in [0, 1), float32 [2, count, 1, 1, 1], by seed, update and replica.
+
+        From random bits, since float uniforms differ with and without XLA.
+        """
+        replica = tf.distribute.get_replica_context()
+        update = tf.cast(self.critic_optimizer.iterations, tf.int64)
+        draw = update * replica.num_replicas_in_sync + tf.cast(
+            replica.replica_id_in_sync_group, tf.int64
+        )
+        bits = tf.random.stateless_uniform(
+            [2, count, 1, 1, 1],
+            tf.stack([tf.constant(self.seed, tf.int64), draw]),
+            minval=None,
+            maxval=None,
+            dtype=tf.uint32,
+            alg="philox",
+        )
+        high_bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
+        return tf.cast(high_bits, tf.float32) * 2.0**-24
+
+
+# ---------------------------------------------------------------- released weights
+
+
+def load_released_weights(model, variables, *, critics=False, bgr=False):
+    """Sets a model's weights to those of the authors' TensorFlow 1 program.
+
+    Nothing is changed unless everything fits.
+
+    Args:
+      model: GIICA of the same width, and with `critics` of the same sizes.
+      variables: dict or other mapping from variable names as in a TF1 checkpoint
+        ("inpaint_net/conv1/kernel") to arrays.
+      critics: load the critics as well; their dense layers belong to one image size.
+      bgr: the weights were trained on pictures with channels in the order blue,
+        green, red, as the released ones; the model will take and give RGB.
+
+    Returns:
+      sorted list of the names in `variables` that were not used (optimizer slots,
+      counters and, without `critics`, the critics).
+
+    Raises:
+      ValueError: a variable is missing or of another shape.
+    """
+    convolutions = [
+        *model.coarse_network.convolutions,
+        *model.refinement_network.hallucination_branch,
+        *model.refinement_network.attention_encoder,
+        *model.refinement_network.attention_decoder,
+        *model.refinement_network.decoder,
+    ]
+    scoped = [
+        (f"inpaint_net/{_released_name(layer.name)}", layer.convolution)
+        for layer in convolutions
+    ]
+    if critics:
+        for view, critic in (
+            ("local", model.local_critic),
+            ("global", model.global_critic),
+        ):
+            scope = f"discriminator/discriminator_{view}"
+            scoped += [(f"{scope}/{c.name}", c) for c in critic.convolutions]
+            scoped.append((f"discriminator/dout_{view}_fc", critic.score))
+
+    assignments = {}
+    for scope, layer in scoped:
+        for part, weight in (("kernel", layer.kernel), ("bias", layer.bias)):
+            name = f"{scope}/{part}"
+            if name not in variables:
+                raise ValueError(
+                    f"variable {name} is missing; these are not (all) the weights of "
+                    "the GIICA program"
+                )
+            value = tf.convert_to_tensor(variables[name], tf.float32)
+            if value.shape != weight.shape:
+                raise ValueError(
+                    f"variable {name} has shape {tuple(value.shape)}, the model's has "
+                    f"{tuple(weight.shape)}; build the model with the width and sizes "
+                    "of these weights"
+                )
+            if bgr:
+                value = _swap_picture_channels(name, value)
+            assignments[name] = (weight, value)
+    for weight, value in assignments.values():
+        weight.assign(value)
+    return sorted(set(variables) - set(assignments))
+
+
+def _released_name(layer_name):
+    if layer_name.endswith("_upsample"):
+        return f"{layer_name}/{layer_name}_conv"
+    return layer_name
+
+
+# Layers that a picture enters, in its kernel's first input channels, or leaves.
+_PICTURE_ENTERS = (
+    "inpaint_net/conv1/kernel",
+    "inpaint_net/xconv1/kernel",
+    "inpaint_net/pmconv1/kernel",
+    "discriminator/discriminator_local/conv1/kernel",
+    "discriminator/discriminator_global/conv1/kernel",
+)
+_PICTURE_LEAVES = ("inpaint_net/conv17/", "inpaint_net/allconv17/")
+
+
+def _swap_picture_channels(name, value):
+    """The weight for RGB pictures of a weight for BGR ones, and back."""
+    if name in _PICTURE_ENTERS:
+        picture, rest = value[:, :, :3], value[:, :, 3:]
+        return tf.concat([tf.reverse(picture, [2]), rest], axis=2)
+    if name.startswith(_PICTURE_LEAVES):
+        return tf.reverse(value, [-1])
+    return value

@@ -1,0 +1,609 @@
+"""GLCIC: a dilated completion network with a global and a local discriminator.
+
+Iizuka, Simo-Serra, Ishikawa, "Globally and Locally Consistent Image Completion",
+SIGGRAPH 2017, and its widely used TensorFlow 1 program (tadax/glcic), for 128x128 and
+256x256.
+
+Inputs: image [B, H, W, 3] in [-1, 1] and hole [B, H, W, 1], 1 = missing; H and W
+multiples of 4, for training the square `image_size`.
+Outputs: predicted [B, H, W, 3] in (-1, 1), completed [B, H, W, 3] with the known pixels
+untouched.
+
+Stages: fill the hole, append the mask; completion network; compose. Training in three
+phases by step count: completion network alone, discriminators alone, both jointly. A
+resting player costs nothing and nothing of it moves.
+
+| keyword                        | default      | paper      | program      |
+|--------------------------------|--------------|------------|--------------|
+| mask_channel                   | True         | True       | False        |
+| mean_color                     | CelebA's     | data's own | 127.5 (zero) |
+| reconstruction                 | "mean"       | "mean"     | "half_sum"   |
+| adversarial_weight             | 4e-4         | 4e-4       | 0            |
+| discriminator_weight           | 1            | 1          | 4e-4         |
+| optimizer, learning_rate       | "adam", 1e-3 | "adadelta" | "adam", 1e-3 |
+| discriminator_batch_statistics | False        | False      | True         |
+| random_scales                  | False        | False      | True         |
+| completion_steps               | 90,000       | 90,000     | 100 epochs   |
+| discriminator_steps            | 10,000       | 10,000     | 0            |
+
+The paper's output is a sigmoid on [0, 1], which is the tanh of half the argument on
+[-1, 1]; tanh, the program's, serves both. Both players step simultaneously, each
+gradient taken at the weights before the step.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from inpainting_tf import images, losses, masks
+from inpainting_tf.optimization import (
+    adadelta,
+    adam,
+    apply_gradients,
+    average_over_replicas,
+    scaled_share,
+)
+
+CELEBA_MEAN_COLOR = (131.0, 109.0, 97.0)  # aligned and cropped to 178x178, RGB
+PHASES = ("completion", "discriminator", "joint")
+
+
+class _Block(layers.Layer):
+    """Convolution without bias, batch normalisation, ReLU."""
+
+    def __init__(self, convolution, random_scale, **kwargs):
+        super().__init__(**kwargs)
+        self.convolution = convolution
+        scale = "ones"
+        if random_scale:
+            scale = keras.initializers.TruncatedNormal(mean=0.0, stddev=0.1)
+        self.normalization = layers.BatchNormalization(
+            momentum=0.99, epsilon=1e-3, gamma_initializer=scale
+        )
+
+    def call(self, features, training=False):
+        features = self.normalization(self.convolution(features), training=training)
+        return tf.nn.relu(features)
+
+
+def _scaling(width):
+    if width <= 0:
+        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
+    return lambda channels: max(1, round(channels * width))
+
+
+def _through(network_layers, tensor, training):
+    for layer in network_layers:
+        tensor = layer(tensor, training=training)
+    return tensor
+
+
+class CompletionNetwork(keras.Model):
+    """The generator: (image, hole) -> predicted pixels."""
+
+    def __init__(
+        self,
+        *,
+        width=1.0,
+        mask_channel=True,
+        mean_color=CELEBA_MEAN_COLOR,
+        random_scales=False,
+        **kwargs,
+    ):
+        """
+        Args: see GLCIC.
+
+        Raises:
+          ValueError: width not above 0.
+        """
+        super().__init__(**kwargs)
+        scaled = _scaling(width)
+        self.mask_channel = mask_channel
+        self.fill = [float(level) / 127.5 - 1.0 for level in mean_color]
+
+        def block(name, channels, kernel_size, strides=1, dilation=1):
+            convolution = layers.Conv2D(
+                scaled(channels),
+                kernel_size,
+                strides=strides,
+                dilation_rate=dilation,
+                padding="same",
+                use_bias=False,
+            )
+            return _Block(convolution, random_scales, name=name)
+
+        def enlarging_block(name, channels):
+            convolution = layers.Conv2DTranspose(
+                scaled(channels), 4, strides=2, padding="same", use_bias=False
+            )
+            return _Block(convolution, random_scales, name=name)
+
+        self.blocks = [
+            block("conv1", 64, 5),
+            block("conv2", 128, 3, strides=2),
+            block("conv3", 128, 3),
+            block("conv4", 256, 3, strides=2),
+            block("conv5", 256, 3),
+            block("conv6", 256, 3),
+            block("dilated1", 256, 3, dilation=2),
+            block("dilated2", 256, 3, dilation=4),
+            block("dilated3", 256, 3, dilation=8),
+            block("dilated4", 256, 3, dilation=16),
+            block("conv7", 256, 3),
+            block("conv8", 256, 3),
+            enlarging_block("deconv1", 128),
+            block("conv9", 128, 3),
+            enlarging_block("deconv2", 64),
+            block("conv10", 32, 3),
+        ]
+        # Pixels in float32 whatever the precision of the layers before.
+        self.last = layers.Conv2D(
+            3,
+            3,
+            padding="same",
+            use_bias=False,
+            activation="tanh",
+            dtype="float32",
+            name="conv11",
+        )
+
+    def call(self, image, hole, training=False):
+        """
+        Args:
+          image: float [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
+          hole: float [B, H, W, 1], 1 = missing.
+          training: normalise by the batch's statistics and move the running ones.
+
+        Returns:
+          predicted, float32 [B, H, W, 3] in (-1, 1).
+
+        Raises:
+          ValueError: H or W known and no multiple of 4.
+        """
+        if any(size is not None and size % 4 for size in image.shape[1:3]):
+            raise ValueError(
+                f"image of {image.shape[1]}x{image.shape[2]}: height and width must "
+                "be multiples of 4"
+            )
+        known = images.erase(image, hole) + hole * tf.constant(self.fill, hole.dtype)
+        if self.mask_channel:
+            known = tf.concat([known, hole], axis=-1)
+        return self.last(_through(self.blocks, known, training))
+
+
+class Discriminator(keras.Model):
+    """The global and the local discriminator with their joint logit.
+
+    5x5 stride-2 convolutions (at 128x128 global five, local four; at 256x256 six and
+    five), a vector of 1024 each without activation; both concatenated, global first,
+    and scored by one dense unit.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size=128,
+        width=1.0,
+        random_scales=False,
+        **kwargs,
+    ):
+        """
+        Args: see GLCIC.
+        """
+        super().__init__(**kwargs)
+        scaled = _scaling(width)
+        channels = [64, 128, 256, 512, 512, 512][: 5 if image_size <= 128 else 6]
+
+        def vector_network(channels):
+            convolutions = [
+                _Block(
+                    layers.Conv2D(
+                        scaled(c), 5, strides=2, padding="same", use_bias=False
+                    ),
+                    random_scales,
+                    name=f"conv{index}",
+                )
+                for index, c in enumerate(channels, start=1)
+            ]
+            return convolutions, layers.Dense(scaled(1024), name="fc")
+
+        self.global_blocks, self.global_vector = vector_network(channels)
+        self.local_blocks, self.local_vector = vector_network(channels[:-1])
+        self.score = layers.Dense(1, dtype="float32", name="concatenation")
+
+    def call(self, image, patch, training=False):
+        """
+        Args:
+          image: float [B, S, S, 3] in [-1, 1], S fixed at the first call.
+          patch: float [B, P, P, 3], the local patch of the same examples.
+          training: normalise by the batch's statistics and move the running ones.
+
+        Returns:
+          float32 [B, 1], logit of being a ground-truth image.
+        """
+        vectors = []
+        for blocks, vector, pixels in (
+            (self.global_blocks, self.global_vector, image),
+            (self.local_blocks, self.local_vector, patch),
+        ):
+            features = _through(blocks, pixels, training)
+            size = features.shape[1] * features.shape[2] * features.shape[3]
+            vectors.append(vector(tf.reshape(features, [-1, size])))
+        return self.score(tf.concat(vectors, axis=-1))
+
+
+class GLCIC(keras.Model):
+    """The method: both players, their optimizers, and one training step.
+
+    Attributes:
+      batches_per_step: how many batches `update` takes at once, one after another.
+      steps_taken: int64 variable, the updates so far; it decides the phase.
+    """
+
+    batches_per_step = 1
+
+    def __init__(
+        self,
+        *,
+        image_size=128,
+        width=1.0,
+        local_patch_size=None,
+        mask_channel=True,
+        mean_color=CELEBA_MEAN_COLOR,
+        reconstruction="mean",
+        adversarial_weight=4e-4,
+        discriminator_weight=1.0,
+        completion_steps=90_000,
+        discriminator_steps=10_000,
+        optimizer="adam",
+        learning_rate=None,
+        discriminator_learning_rate=None,
+        beta_1=0.9,
+        beta_2=0.999,
+        clip_norm=None,
+        discriminator_batch_statistics=False,
+        random_scales=False,
+        **kwargs,
+    ):
+        """
+        Args:
+          image_size: side of the training images in pixels, a multiple of 4; the
+            published sizes are 128 and 256.
+          width: multiplier on all channel counts, 1 = as published.
+          local_patch_size: side of the local discriminator's patch; None for half the
+            image (64 at 128, 128 at 256, as published).
+          mask_channel: the completion network sees the mask as a fourth channel.
+          mean_color: RGB levels (0..255) that fill the hole at the network's input;
+            127.5 is zero.
+          reconstruction: "mean": mean squared error of the missing values; "half_sum":
+            half the sum of their squared errors over the global batch.
+          adversarial_weight: alpha, weight of the adversarial loss beside the
+            reconstruction loss in the joint phase; 0 leaves it out.
+          discriminator_weight: factor on the discriminators' loss.
+          completion_steps: length of the completion phase.
+          discriminator_steps: length of the discriminator phase; after it, joint.
+          optimizer: "adam" or "adadelta".
+          learning_rate: None for 1e-3 with Adam and 1 with AdaDelta.
+          discriminator_learning_rate: None for the same rate.
+          beta_1, beta_2: of both Adams.
+          clip_norm: largest global gradient norm of each player; None for no limit.
+          discriminator_batch_statistics: the discriminators normalise by the batch's
+            statistics in evaluation too, so that a logit depends on batch mates.
+          random_scales: batch normalisation's scales start from a truncated normal
+            (mean 0, deviation 0.1), not at 1.
+          **kwargs: of keras.Model.
+
+        Raises:
+          ValueError: a size, width, name or step count that the method cannot take.
+        """
+        # Images stay float32 under mixed precision; the networks' layers cast for
+        # themselves.
+        super().__init__(**{"dtype": "float32", **kwargs})
+        if image_size < 16 or image_size % 4:
+            raise ValueError(
+                f"--image_size={image_size}: glcic takes multiples of 4 from 16 on"
+            )
+        if local_patch_size is None:
+            local_patch_size = image_size // 2
+        if not 0 < local_patch_size <= image_size:
+            raise ValueError(
+                f"--local_patch_size={local_patch_size}: must lie in "
+                f"1..{image_size} (--image_size)"
+            )
+        if reconstruction not in ("mean", "half_sum"):
+            raise ValueError(
+                f"--reconstruction={reconstruction}: must be mean or half_sum"
+            )
+        if optimizer not in ("adam", "adadelta"):
+            raise ValueError(f"--optimizer={optimizer}: must be adam or adadelta")
+        if completion_steps < 0 or discriminator_steps < 0:
+            raise ValueError(
+                f"--completion_steps={completion_steps} "
+                f"--discriminator_steps={discriminator_steps}: must be at least 0"
+            )
+        self.image_size = image_size
+        self.local_patch_size = local_patch_size
+        self.reconstruction = reconstruction
+        self.adversarial_weight = adversarial_weight
+        self.discriminator_weight = discriminator_weight
+        self.completion_steps = completion_steps
+        self.discriminator_steps = discriminator_steps
+        self.clip_norm = clip_norm
+        self.discriminator_batch_statistics = discriminator_batch_statistics
+
+        self.completion = CompletionNetwork(
+            width=width,
+            mask_channel=mask_channel,
+            mean_color=mean_color,
+            random_scales=random_scales,
+            name="completion",
+        )
+        self.discriminator = Discriminator(
+            image_size=image_size,
+            width=width,
+            random_scales=random_scales,
+            name="discriminator",
+        )
+        whole = tf.zeros([1, image_size, image_size, 3])
+        self.completion(whole, tf.zeros([1, image_size, image_size, 1]))
+        patch = tf.zeros([1, local_patch_size, local_patch_size, 3])
+        self.discriminator(whole, patch)
+
+        if learning_rate is None:
+            learning_rate = 1e-3 if optimizer == "adam" else 1.0
+        if discriminator_learning_rate is None:
+            discriminator_learning_rate = learning_rate
+
+        def player_optimizer(network, rate):
+            if optimizer == "adam":
+                made = adam(rate, beta_1, beta_2, epsilon=1e-8)
+            else:
+                made = adadelta(rate)
+            made.build(network.trainable_variables)
+            return made
+
+        self.completion_optimizer = player_optimizer(self.completion, learning_rate)
+        self.discriminator_optimizer = player_optimizer(
+            self.discriminator, discriminator_learning_rate
+        )
+        self.steps_taken = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            name="steps_taken",
+        )
+        self.built = True
+
+    def call(self, image, hole, training=False):
+        """Completes images.
+
+        Args:
+          image: float32 [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
+          hole: float32 [B, H, W, 1], 1 = missing.
+          training: normalise by the batch's statistics and move the running ones.
+
+        Returns:
+          dict: `predicted`, `completed` float32 [B, H, W, 3].
+        """
+        predicted = self.completion(image, hole, training=training)
+        completed = images.compose(image, predicted, hole)
+        return {"predicted": predicted, "completed": completed}
+
+    def logits(self, image, box, training=False):
+        """Scores images jointly by both discriminators.
+
+        Args:
+          image: float32 [B, S, S, 3], ground truth or completed.
+          box: int32 [B, 4], the region that the local patch is centred on.
+          training: see Discriminator; with `discriminator_batch_statistics` always.
+
+        Returns:
+          float32 [B, 1].
+        """
+        training = training or self.discriminator_batch_statistics
+        size, patch = self.image_size, self.local_patch_size
+        corner = masks.local_patch_corner(box, patch, patch, size, size)
+        local = masks.crop_patches(image, corner, patch, patch)
+        return self.discriminator(image, local, training=training)
+
+    def update(self, batch):
+        """One optimisation step of the players whose phase it is.
+
+        Args:
+          batch: dict of this replica's `image` [b, S, S, 3], `mask` [b, S, S, 1] and
+            `box` int32 [b, 4], the region that the local patch is centred on.
+
+        Returns:
+          dict of float32 scalars, means over this replica's examples, the same keys in
+          every phase: the losses, before `discriminator_weight`, 0 where their player
+          rests; and `phase`, the index in PHASES.
+        """
+        step = tf.convert_to_tensor(self.steps_taken)
+        joint = self.completion_steps + self.discriminator_steps
+        phase = tf.cast(step >= self.completion_steps, tf.int32)
+        phase += tf.cast(step >= joint, tf.int32)
+        branches = [
+            lambda: self._gradients(batch, discriminator_learns=False),
+            lambda: self._gradients(batch, completion_learns=False),
+            lambda: self._gradients(batch),
+        ]
+        # A phase of no steps is not built, which saves a third of the compilation.
+        lengths = (self.completion_steps, self.discriminator_steps, 1)
+        built = [index for index, length in enumerate(lengths) if length]
+        branch = tf.reduce_sum(tf.cast(phase > built[:-1], tf.int32))
+        results, completion_gradients, discriminator_gradients = tf.switch_case(
+            branch, [branches[index] for index in built]
+        )
+        apply_gradients(
+            self.discriminator_optimizer,
+            discriminator_gradients,
+            self.discriminator.trainable_variables,
+            self.clip_norm,
+            when=phase >= 1,
+        )
+        apply_gradients(
+            self.completion_optimizer,
+            completion_gradients,
+            self.completion.trainable_variables,
+            self.clip_norm,
+            when=phase != 1,
+        )
+        average_over_replicas(
+            self.completion.non_trainable_variables
+            + self.discriminator.non_trainable_variables
+        )
+        self.steps_taken.assign_add(1)
+        return {**results, "phase": tf.cast(phase, tf.float32)}
+
+    def _gradients(self, batch, completion_learns=True, discriminator_learns=True):
+        """Losses and gradients of the learning players; zeros for a resting one.
+
+        Returns:
+          (dict of losses, list of completion gradients, list of discriminator
+          gradients), of the same structure whoever learns.
+        """
+        image, mask, box = batch["image"], batch["mask"], batch["box"]
+        zero = tf.zeros([])
+        reconstruction = adversarial = completion_loss = discriminator_loss = zero
+        scaled_completion_loss = scaled_discriminator_loss = zero
+        with tf.GradientTape(persistent=True) as tape:
+            outputs = self(image, mask, training=completion_learns)
+            if discriminator_learns:
+                real_logits = self.logits(image, box, training=True)
+                fake_logits = self.logits(outputs["completed"], box, training=True)
+                discriminator_loss = losses.minimax_discriminator_loss(
+                    real_logits, fake_logits
+                )
+                scaled_discriminator_loss = scaled_share(
+                    self.discriminator_optimizer,
+                    self.discriminator_weight * discriminator_loss,
+                )
+            if completion_learns:
+                reconstruction = self.reconstruction_loss(
+                    image, outputs["predicted"], mask
+                )
+                completion_loss = reconstruction
+                if discriminator_learns and self.adversarial_weight:
+                    adversarial = losses.minimax_generator_loss(fake_logits)
+                    completion_loss += self.adversarial_weight * adversarial
+                scaled_completion_loss = scaled_share(
+                    self.completion_optimizer, completion_loss
+                )
+
+        def gradients(learns, loss, network):
+            weights = network.trainable_variables
+            if not learns:
+                return [tf.zeros(weight.shape, weight.dtype) for weight in weights]
+            return tape.gradient(loss, weights)
+
+        results = {
+            "reconstruction_loss": reconstruction,
+            "adversarial_loss": adversarial,
+            "completion_loss": completion_loss,
+            "discriminator_loss": discriminator_loss,
+        }
+        return (
+            results,
+            gradients(completion_learns, scaled_completion_loss, self.completion),
+            gradients(
+                discriminator_learns, scaled_discriminator_loss, self.discriminator
+            ),
+        )
+
+    def reconstruction_loss(self, image, predicted, mask):
+        """The completion network's loss on the missing pixels, see `reconstruction`."""
+        if self.reconstruction == "mean":
+            return losses.missing_squared_error(image, predicted, mask)
+        # A mean over replicas is taken of it, so that the sum is the global batch's.
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        return replicas * losses.half_missing_squared_sum(image, predicted, mask)
+
+
+def released_variables(model):
+    """The program's name for each weight of a GLCIC.
+
+    Args:
+      model: GLCIC.
+
+    Returns:
+      dict from TF1 variable name to (Keras variable, flattened), where flattened is
+      None or the [height, width, channels] whose flattening feeds a dense kernel: the
+      program flattens channel by channel.
+    """
+    named = {}
+
+    def add_block(prefix, block):
+        norm = block.normalization
+        named[f"{prefix}/{block.name}/weight"] = (block.convolution.kernel, None)
+        named[f"{prefix}/{block.name}/beta"] = (norm.beta, None)
+        named[f"{prefix}/{block.name}/scale"] = (norm.gamma, None)
+        named[f"{prefix}/{block.name}/pop_mean"] = (norm.moving_mean, None)
+        named[f"{prefix}/{block.name}/pop_var"] = (norm.moving_variance, None)
+
+    for block in model.completion.blocks:
+        add_block("generator", block)
+    last = model.completion.last
+    named[f"generator/{last.name}/weight"] = (last.kernel, None)
+
+    networks = model.discriminator
+    for side, blocks, vector, size in (
+        ("global", networks.global_blocks, networks.global_vector, model.image_size),
+        (
+            "local",
+            networks.local_blocks,
+            networks.local_vector,
+            model.local_patch_size,
+        ),
+    ):
+        for block in blocks:
+            add_block(f"discriminator/{side}", block)
+            size = -(-size // 2)
+        channels = blocks[-1].convolution.filters
+        flattened = [size, size, channels]
+        named[f"discriminator/{side}/fc/weight"] = (vector.kernel, flattened)
+        named[f"discriminator/{side}/fc/bias"] = (vector.bias, None)
+    named["discriminator/concatenation/weight"] = (networks.score.kernel, None)
+    named["discriminator/concatenation/bias"] = (networks.score.bias, None)
+    return named
+
+
+def load_released_weights(model, arrays):
+    """Loads the TF1 program's variables, batch-norm statistics included.
+
+    Args:
+      model: GLCIC with `mask_channel=False` and `mean_color=(127.5, 127.5, 127.5)`, of
+        the size and width that the variables were trained with (the program's: 128, 1).
+      arrays: dict from TF1 variable name, without ":0", to NumPy array.
+
+    Returns:
+      sorted names of the arrays that the model has no use for (step counters, slots of
+      the optimizer).
+
+    Raises:
+      ValueError: a variable is missing or has another shape; nothing is loaded then.
+    """
+    named = released_variables(model)
+    missing = [name for name in named if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(named)} GLCIC variables are missing, first "
+            f"{missing[0]}; give a checkpoint with generator/ and discriminator/"
+        )
+    for name, (variable, _) in named.items():
+        shape = tuple(np.shape(arrays[name]))
+        if shape != tuple(variable.shape):
+            raise ValueError(
+                f"variable {name} has shape {shape}, the model's is "
+                f"{tuple(variable.shape)}; build GLCIC with the mask_channel, "
+                "image_size and width that it was trained with"
+            )
+    for name, (variable, flattened) in named.items():
+        array = np.asarray(arrays[name])
+        if flattened is not None:
+            height, width, channels = flattened
+            array = array.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
+            array = array.reshape(variable.shape)
+        variable.assign(array)
+    return sorted(set(arrays) - set(named))
