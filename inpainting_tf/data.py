@@ -19,6 +19,7 @@ import hashlib
 import os
 import random
 import struct
+import sys
 import threading
 
 import numpy as np
@@ -305,6 +306,7 @@ def tfds_sources(name, data_dir=None, split="train", validation_split=None):
             f"({_first_line(error)}); use one, or folder, list, synthetic_faces"
         ) from None
     if not builder.info.splits:
+        print(f"downloading and preparing {builder.info.full_name}", file=sys.stderr)
         try:
             builder.download_and_prepare()
         except Exception as error:  # noqa: BLE001 - TFDS raises many types

@@ -174,8 +174,8 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_replicas_draw_their_own_z_and_end_with_the_same_weights():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_replicas_draw_their_own_z_and_end_with_the_same_weights(mirrored):
+    strategy = mirrored
     with strategy.scope():
         gan = small_gan()
     step = training.compile_step(gan, strategy)

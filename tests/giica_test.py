@@ -576,9 +576,8 @@ def test_mixing_depends_on_seed_and_update_alone():
     np.testing.assert_array_equal(first, model._mixing(64))
 
 
-def test_mirrored_replicas_mix_differently_and_stay_in_step():
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    strategy = tf.distribute.MirroredStrategy(devices)
+def test_mirrored_replicas_mix_differently_and_stay_in_step(mirrored):
+    strategy = mirrored
     with strategy.scope():
         model = small_method(critic_updates=1, coarse_pretraining_steps=1)
     batch = example_batch(batch=4)

@@ -71,11 +71,6 @@ def same_weights_on_every_run():
     keras.utils.set_random_seed(5)
 
 
-@pytest.fixture(scope="module")
-def mirrored():
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
 def small_method(**parameters):
     """Phases: completion at steps 0 and 1, discriminator at 2 and 3, then joint."""
     return GLCIC(

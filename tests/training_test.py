@@ -11,12 +11,6 @@ from inpainting_tf import figures, masks, run_folder, training
 from inpainting_tf.parallel_attention import ParallelAttention
 
 
-@pytest.fixture(scope="module")
-def mirrored():
-    """One strategy for all tests: a process numbers its collectives only once."""
-    return training.choose_strategy(["CPU:0", "CPU:1"])
-
-
 def tiny_method(**parameters):
     keras.utils.set_random_seed(0)
     return ParallelAttention(
