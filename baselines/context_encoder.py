@@ -16,10 +16,13 @@ as before, the decoder has one layer more, the discriminator sees the whole imag
 Stages: fill the hole with the mean colour; encoder, k4 s2 down to 4x4; bottleneck, a
 vector; decoder; compose. Training: 0.999 squared error, ten times as heavy in a band of
 4 pixels inside the hole's border, and 0.001 adversarial loss, in one simultaneous step
-of both players (the program steps the discriminator first).
+of both players.
 
-Deviation: the program lets the network see the band of 4 pixels, which makes it no hole
-at all; here a missing pixel is missing.
+Deviations: the program lets the network see the band of 4 pixels, which makes it no
+hole at all; here a missing pixel is missing. It steps the discriminator first, and
+takes the adversarial gradient with activations from before and weights from after that
+step. In its random variant the squared error is of all pixels, and the discriminator
+sees the raw prediction; here, of the missing ones, and the completed image.
 """
 
 import keras
@@ -27,6 +30,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import images, losses
+from inpainting_tf.layers import leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
@@ -42,16 +46,6 @@ def _channels(size):
     levels = (size // 4).bit_length() - 1
     channels = [64, 128, 256, 512]
     return [64] * (levels - 4) + channels[max(0, 4 - levels) :]
-
-
-def _scaling(width):
-    if width <= 0:
-        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
-    return lambda channels: max(1, round(channels * width))
-
-
-def _leaky_relu(x):
-    return tf.maximum(x, 0.2 * x)
 
 
 class Block(layers.Layer):
@@ -97,7 +91,7 @@ def _encoder(channels, scaled):
         Block(
             layers.Conv2D,
             scaled(c),
-            _leaky_relu,
+            leaky_relu,
             normalize=index > 0,
             strides=2,
             padding="same",
@@ -106,21 +100,15 @@ def _encoder(channels, scaled):
     ]
 
 
-def _through(network_layers, tensor, training):
-    for layer in network_layers:
-        tensor = layer(tensor, training=training)
-    return tensor
-
-
 class CompletionNetwork(keras.Model):
     """The generator: filled image [B, S, S, 3] -> [B, R, R, 3], R the region's side."""
 
     def __init__(self, *, image_size, region_size, width, bottleneck, **kwargs):
         """Args: see ContextEncoder; region_size: side of the output."""
         super().__init__(**kwargs)
-        scaled = _scaling(width)
+        scaled = scaled_channels(width)
         self.encoder = _encoder(_channels(image_size), scaled)
-        self.bottleneck = Block(layers.Conv2D, scaled(bottleneck), _leaky_relu)
+        self.bottleneck = Block(layers.Conv2D, scaled(bottleneck), leaky_relu)
         first, *others = reversed(_channels(region_size))
         self.decoder = [Block(layers.Conv2DTranspose, scaled(first), tf.nn.relu)]
         self.decoder += [
@@ -146,9 +134,9 @@ class CompletionNetwork(keras.Model):
 
     def call(self, image, training=False):
         vector = self.bottleneck(
-            _through(self.encoder, image, training), training=training
+            through(self.encoder, image, training=training), training=training
         )
-        return self.last(_through(self.decoder, vector, training))
+        return self.last(through(self.decoder, vector, training=training))
 
 
 class Discriminator(keras.Model):
@@ -158,7 +146,7 @@ class Discriminator(keras.Model):
     def __init__(self, *, region_size, width, **kwargs):
         """Args: see ContextEncoder; region_size: side of the input."""
         super().__init__(**kwargs)
-        self.blocks = _encoder(_channels(region_size), _scaling(width))
+        self.blocks = _encoder(_channels(region_size), scaled_channels(width))
         self.score = layers.Conv2D(
             1,
             4,
@@ -167,7 +155,7 @@ class Discriminator(keras.Model):
         )
 
     def call(self, region, training=False):
-        logit = self.score(_through(self.blocks, region, training))
+        logit = self.score(through(self.blocks, region, training=training))
         return tf.reshape(logit, [-1, 1])
 
 
@@ -236,7 +224,7 @@ class ContextEncoder(keras.Model):
         self.image_size = image_size
         self.region = region
         self.region_size = image_size // 2 if region == "center" else image_size
-        self.fill = [float(level) / 127.5 - 1.0 for level in mean_color]
+        self.fill = images.color_to_float(mean_color)
         self.overlap = overlap
         self.overlap_weight = overlap_weight
         self.reconstruction_weight = reconstruction_weight

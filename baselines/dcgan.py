@@ -14,14 +14,17 @@ players, ground truth and generated images scored in separate passes, so that th
 batch statistics do not mix.
 
 128x128 is the same with one more block in each player. Weights start normal with
-deviation 0.02, as published; the paper's other scale factors start at 1.
+deviation 0.02, as published; the paper's other scale factors start at 1. Other channel
+counts than halvings and doublings, and fewer blocks in the discriminator, are there for
+GANs trained elsewhere (`released_dcgan`).
 """
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from inpainting_tf import images, losses
+from inpainting_tf import losses
+from inpainting_tf.layers import leaky_relu, scaled_channels
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
@@ -39,39 +42,41 @@ def _initializer():
     return keras.initializers.RandomNormal(stddev=0.02)
 
 
+def _doublings(image_size):
+    """How often 4 doubles to the side of the images."""
+    return (image_size // 4).bit_length() - 1
+
+
 def _batch_norm():
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
-
-
-def _leaky_relu(x):
-    return tf.maximum(x, 0.2 * x)  # TF 2.21's graph optimiser trips over its own op.
 
 
 class Generator(keras.Model):
     """z -> image."""
 
-    def __init__(self, *, image_size=64, width=1.0, channels=1024, **kwargs):
+    def __init__(
+        self, *, image_size=64, width=1.0, channels=1024, widths=None, **kwargs
+    ):
         """
         Args:
           image_size: 64 or 128.
           width: multiplier on all channel counts, 1 = as published.
           channels: of the 4x4 features, 1024 as published, 512 in some programs; each
             block halves them.
+          widths: channels of the 4x4 features and of each block but the last, instead.
           **kwargs: of keras.Model.
         """
         super().__init__(**kwargs)
-        scaled = _scaling(width)
-        self.channels = scaled(channels)
+        scaled = scaled_channels(width)
+        if widths is None:
+            widths = [channels // 2**i for i in range(_doublings(image_size))]
+        first, *others = (scaled(count) for count in widths)
+        self.channels = first
         self.project = layers.Dense(
             16 * self.channels, kernel_initializer=_initializer()
         )
-        self.norms = [_batch_norm()]
-        self.enlargements = []
-        size, block_channels = 8, channels // 2
-        while size < image_size:
-            self.enlargements.append(self._enlarge(scaled(block_channels)))
-            self.norms.append(_batch_norm())
-            size, block_channels = 2 * size, block_channels // 2
+        self.norms = [_batch_norm() for _ in widths]
+        self.enlargements = [self._enlarge(count) for count in others]
         # Pixels in float32 whatever the precision of the layers before.
         self.enlargements.append(self._enlarge(3, activation="tanh", dtype="float32"))
 
@@ -98,42 +103,54 @@ class Generator(keras.Model):
 class Discriminator(keras.Model):
     """image -> logit."""
 
-    def __init__(self, *, image_size=64, width=1.0, **kwargs):
+    def __init__(
+        self, *, image_size=64, width=1.0, widths=None, leaky_relu_slope=0.2, **kwargs
+    ):
         """
         Args:
           image_size: 64 or 128.
           width: multiplier on all channel counts, 1 = as published.
+          widths: channels of each block instead of the published ones.
+          leaky_relu_slope: of negative values.
           **kwargs: of keras.Model.
         """
         super().__init__(**kwargs)
-        scaled = _scaling(width)
-        blocks = {64: 4, 128: 5}[image_size]
+        scaled = scaled_channels(width)
+        if widths is None:
+            widths = [64 * 2**i for i in range(_doublings(image_size))]
+        self.leaky_relu_slope = leaky_relu_slope
         self.convolutions = [
             layers.Conv2D(
-                scaled(64 * 2**i),
+                scaled(count),
                 5,
                 strides=2,
                 padding="same",
                 kernel_initializer=_initializer(),
             )
-            for i in range(blocks)
+            for count in widths
         ]
-        self.norms = [_batch_norm() for _ in range(blocks - 1)]
+        self.norms = [_batch_norm() for _ in widths[1:]]
         self.flatten = layers.Flatten()
         self.score = layers.Dense(1, kernel_initializer=_initializer(), dtype="float32")
 
     def call(self, image, training=False):
         """float [N, S, S, 3] in [-1, 1] -> float32 [N, 1]."""
-        features = _leaky_relu(self.convolutions[0](image))
+        slope = self.leaky_relu_slope
+        features = leaky_relu(self.convolutions[0](image), slope)
         for convolution, norm in zip(self.convolutions[1:], self.norms, strict=True):
-            features = _leaky_relu(norm(convolution(features), training=training))
+            features = norm(convolution(features), training=training)
+            features = leaky_relu(features, slope)
         return self.score(self.flatten(features))
 
 
-def _scaling(width):
-    if width <= 0:
-        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
-    return lambda channels: max(1, round(channels * width))
+def _whole_numbers(name, values):
+    """Channel counts, which a command line may give as 32.0, as a list of int."""
+    counts = [int(value) for value in values]
+    if not counts or any(c < 1 or c != v for c, v in zip(counts, values, strict=True)):
+        raise ValueError(
+            f"--{name}={','.join(map(str, values))}: must be whole numbers from 1 on"
+        )
+    return counts
 
 
 class DCGAN(keras.Model):
@@ -153,6 +170,9 @@ class DCGAN(keras.Model):
         width=1.0,
         latent_size=100,
         generator_channels=1024,
+        generator_widths=None,
+        discriminator_widths=None,
+        leaky_relu_slope=0.2,
         learning_rate=2e-4,
         discriminator_learning_rate=None,
         beta_1=0.5,
@@ -167,6 +187,10 @@ class DCGAN(keras.Model):
           width: multiplier on all channel counts, 1 = as published.
           latent_size: L, length of z.
           generator_channels: of the generator's 4x4 features, see Generator.
+          generator_widths: channels of the 4x4 features and of each block but the last,
+            instead of halvings of `generator_channels`.
+          discriminator_widths: channels of each block, instead of doublings of 64.
+          leaky_relu_slope: of the discriminator.
           learning_rate: of the generator's Adam.
           discriminator_learning_rate: None for the same rate.
           beta_1, beta_2: of both Adams.
@@ -175,7 +199,7 @@ class DCGAN(keras.Model):
           **kwargs: of keras.Model.
 
         Raises:
-          ValueError: a size or width that the networks cannot take.
+          ValueError: a size, width or slope that the networks cannot take.
         """
         # Images stay float32 under mixed precision; layers cast for themselves.
         super().__init__(**{"dtype": "float32", **kwargs})
@@ -186,6 +210,22 @@ class DCGAN(keras.Model):
             )
         if latent_size < 1:
             raise ValueError(f"--latent_size={latent_size}: must be at least 1")
+        if generator_widths is not None:
+            generator_widths = _whole_numbers("generator_widths", generator_widths)
+            if len(generator_widths) != _doublings(image_size):
+                raise ValueError(
+                    f"--generator_widths names {len(generator_widths)} channel counts; "
+                    f"images of {image_size} need {_doublings(image_size)}, of the 4x4 "
+                    "features and of each block but the last"
+                )
+        if discriminator_widths is not None:
+            discriminator_widths = _whole_numbers(
+                "discriminator_widths", discriminator_widths
+            )
+        if not 0 <= leaky_relu_slope < 1:
+            raise ValueError(
+                f"--leaky_relu_slope={leaky_relu_slope}: must be at least 0, below 1"
+            )
         self.image_size = image_size
         self.latent_size = latent_size
         self.clip_norm = clip_norm
@@ -195,11 +235,16 @@ class DCGAN(keras.Model):
             image_size=image_size,
             width=width,
             channels=generator_channels,
+            widths=generator_widths,
             name="generator",
         )
         self.generator(tf.zeros([1, latent_size]))
         self.discriminator = Discriminator(
-            image_size=image_size, width=width, name="discriminator"
+            image_size=image_size,
+            width=width,
+            widths=discriminator_widths,
+            leaky_relu_slope=leaky_relu_slope,
+            name="discriminator",
         )
         self.discriminator(tf.zeros([1, image_size, image_size, 3]))
         self.generator_optimizer = adam(learning_rate, beta_1, beta_2)
@@ -236,20 +281,18 @@ class DCGAN(keras.Model):
         return self.discriminator(image, training=training)
 
     def call(self, image, hole, training=False):
-        """What the loop looks at: samples, and how they look inside the holes.
+        """What the loop looks at: samples, of the same z every time.
 
-        A prior alone completes nothing: the samples have nothing to do with the images
-        beside them, and measures of `completed` say only that training goes on.
-        Completions come from SIIDGM and SymmetricSearch.
+        A prior alone completes nothing, so nothing is `completed`; SIIDGM and
+        SymmetricSearch complete.
 
         Args:
-          image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
-          hole: float32 [B, S, S, 1], 1 = missing.
+          image: float32 [B, S, S, 3], of which only the size matters.
+          hole: float32 [B, S, S, 1], likewise.
           training: as in `generate`.
 
         Returns:
-          dict: `predicted`, samples of B fixed z, and `completed`, float32
-          [B, S, S, 3].
+          dict: `predicted`, samples float32 [B, S, S, 3].
 
         Raises:
           ValueError: images of another size.
@@ -261,9 +304,9 @@ class DCGAN(keras.Model):
                 f"{tuple(image.shape)}"
             )
         seed = tf.constant([self.seed, _SAMPLE_STREAM], tf.int32)
-        samples = self.generate(self._draw_z(seed, tf.shape(image)[0]), training)
-        completed = images.compose(image, samples, hole)
-        return {"predicted": samples, "completed": completed}
+        return {
+            "predicted": self.generate(self._draw_z(seed, tf.shape(image)[0]), training)
+        }
 
     def update(self, batch):
         """One simultaneous optimisation step of both players.

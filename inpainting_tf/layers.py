@@ -1,4 +1,4 @@
-"""Resampling shared by the networks and by contextual attention.
+"""Small pieces shared by the networks: channel counts, layers in turn, resampling.
 
 `resize_nearest_aligned` is the nearest-neighbour resize of the original GIICA
 program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 2's
@@ -7,6 +7,38 @@ value range; values are copied, never mixed.
 """
 
 import tensorflow as tf
+
+
+def scaled_channels(width):
+    """Function from a published channel count to the one that is built, at least 1.
+
+    Args:
+      width: multiplier on channel counts, 1 = as published.
+
+    Raises:
+      ValueError: width not above 0.
+    """
+    if width <= 0:
+        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
+    return lambda channels: max(1, round(channels * width))
+
+
+def through(network_layers, tensor, **options):
+    """Calls layers one after another, each on the result of the one before.
+
+    Args:
+      network_layers: iterable of layers.
+      tensor: input of the first.
+      **options: keyword arguments of every call, such as `training`.
+    """
+    for layer in network_layers:
+        tensor = layer(tensor, **options)
+    return tensor
+
+
+def leaky_relu(x, slope=0.2):
+    """max(x, slope x), for slopes below 1."""
+    return tf.maximum(x, slope * x)  # TF 2.21's graph optimiser trips over its own op.
 
 
 def resize_nearest_aligned(x, height, width):

@@ -16,7 +16,9 @@ adversarial loss (eq. 2) in one simultaneous step of both players.
 Where the paper is silent: ELU after every layer and no normalisation (as in DeepFill
 v1, so that an example never depends on its batch mates), except ReLU where features
 enter the attention; leaky ReLU 0.2 in the discriminators; a pixel of the reduced mask
-is missing when any of its 4x4 pixels is.
+is missing when any of its 4x4 pixels is. Eq. 2 as printed lacks the "1 -" before the
+second D and looks at ground truth by a mask of its own; here ground truth and completed
+image are looked at in the same place.
 """
 
 import keras
@@ -25,6 +27,7 @@ from keras import layers
 
 from inpainting_tf import images, losses, masks
 from inpainting_tf.contextual_attention import ContextualAttention
+from inpainting_tf.layers import leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import adam, apply_gradients, scaled_share
 
 
@@ -62,12 +65,6 @@ def _encoder(scaled, last_activation="elu"):
     ]
 
 
-def _scaling(width):
-    if width <= 0:
-        raise ValueError(f"--width={width}: must be above 0 (1 = as published)")
-    return lambda channels: max(1, round(channels * width))
-
-
 class CompletionNetwork(keras.Model):
     """The generator: (image, hole) -> predicted pixels and attention offsets."""
 
@@ -92,7 +89,7 @@ class CompletionNetwork(keras.Model):
           ValueError: width not above 0.
         """
         super().__init__(**kwargs)
-        scaled = _scaling(width)
+        scaled = scaled_channels(width)
         self.convolution_branch = _encoder(scaled) + [
             _convolution(scaled(256), 3, dilation=rate) for rate in (2, 4, 8, 16)
         ]
@@ -135,25 +132,19 @@ class CompletionNetwork(keras.Model):
                 "be multiples of 4"
             )
         known = tf.concat([images.erase(image, hole), hole], axis=-1)
-        features = _through(self.convolution_branch, known)
+        features = through(self.convolution_branch, known)
         outputs = {}
         if self.attention_encoder:
-            attended = _through(self.attention_encoder, known)
+            attended = through(self.attention_encoder, known)
             reduced_hole = tf.nn.max_pool2d(hole, 4, 4, "VALID")
             attended, outputs["attention_offsets"] = self.attention(
                 attended, attended, reduced_hole
             )
-            attended = _through(self.attention_decoder, attended)
+            attended = through(self.attention_decoder, attended)
             features = tf.concat([features, attended], axis=-1)
-        features = _through(self.fusion, features)
-        outputs["predicted"] = _through(self.decoder, features)
+        features = through(self.fusion, features)
+        outputs["predicted"] = through(self.decoder, features)
         return outputs
-
-
-def _through(network_layers, tensor):
-    for layer in network_layers:
-        tensor = layer(tensor)
-    return tensor
 
 
 class Discriminator(keras.Model):
@@ -172,14 +163,14 @@ class Discriminator(keras.Model):
           **kwargs: of keras.Model.
         """
         super().__init__(**kwargs)
-        scaled = _scaling(width)
+        scaled = scaled_channels(width)
 
         def vector_network(channels):
             convolutions = [
-                _convolution(scaled(c), 5, strides=2, activation=_leaky_relu)
+                _convolution(scaled(c), 5, strides=2, activation=leaky_relu)
                 for c in channels
             ]
-            vector = layers.Dense(scaled(1024), activation=_leaky_relu)
+            vector = layers.Dense(scaled(1024), activation=leaky_relu)
             return [*convolutions, layers.Flatten(), vector]
 
         self.global_network = vector_network([64, 128, 256, 512, 512])
@@ -195,14 +186,10 @@ class Discriminator(keras.Model):
         Returns:
           float32 [B, 1], logit of being a ground-truth image.
         """
-        vectors = [_through(self.global_network, image)]
+        vectors = [through(self.global_network, image)]
         if self.local_network:
-            vectors.append(_through(self.local_network, patch))
+            vectors.append(through(self.local_network, patch))
         return self.score(tf.concat(vectors, axis=-1))
-
-
-def _leaky_relu(x):
-    return tf.maximum(x, 0.2 * x)  # TF 2.21's graph optimiser trips over its own op.
 
 
 class ParallelAttention(keras.Model):

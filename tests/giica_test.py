@@ -14,13 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from baselines.giica import (
-    GIICA,
-    GLOBAL_CHANNELS,
-    LOCAL_CHANNELS,
-    Critic,
-    load_released_weights,
-)
+from baselines.giica import GIICA
+from baselines.giica_networks import GLOBAL_CHANNELS, LOCAL_CHANNELS, Critic
+from baselines.released_giica import load_released_weights
 from inpainting_tf import images, losses, masks, training
 
 # TensorFloat-32 products would be three digits short of the recordings.
