@@ -17,20 +17,15 @@ unblended output mixes in G by the importance weights), and blended values are c
 to [-1, 1] (it lets them exceed white). Its z starts differ, as random draws do.
 """
 
-import tensorflow as tf
-
-from inpainting_tf.latent_search import (
-    check_size,
-    importance_weights,
-    search_and_blend,
-)
+from inpainting_tf.latent_completion import LatentCompletion
+from inpainting_tf.latent_search import importance_weights
 
 PROGRAM = {
     "neighbourhood": 7,
     "weighting": "known",
     "prior": "non_saturating",
     "prior_weight": 0.1,
-    "iterations": 1000,
+    "iterations": 999,  # Of 1000; its picture is the one before the last step.
     "start": "normal",
     "optimizer": "nesterov",
     "learning_rate": 0.01,
@@ -42,13 +37,19 @@ PROGRAM_EXTENSIONS = PROGRAM | {
     "neighbourhood": 15,
     "weighting": "missing",
     "prior_weight": 0.2,
-    "iterations": 3000,
+    "iterations": 2999,
     "learning_rate": 3e-4,
 }
 
 
 class SIIDGM:
-    """The method on a trained GAN: `inpaint(image, mask) -> completed`."""
+    """The method on a trained GAN: `inpaint(image, mask) -> completed`.
+
+    Attributes:
+      gan: as given.
+      complete: function (image, mask, keys=None) -> dict of all outputs, see
+        `latent_completion.LatentCompletion.complete`.
+    """
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class SIIDGM:
         patience=0,
         min_improvement=1e-3,
         keep="best",
+        group_size=2,
         blending="poisson",
         border="natural",
     ):
@@ -80,56 +82,21 @@ class SIIDGM:
             `baselines.dcgan.DCGAN`.
           neighbourhood, weighting: see `importance_weights` (`weighting` is its mode).
           context, prior, prior_weight, iterations, restarts, seed, start, optimizer,
-            learning_rate, momentum, beta_1, beta_2, patience, min_improvement, keep:
-            see `latent_search.search`.
-          blending, border: see `latent_search.search_and_blend`.
+            learning_rate, momentum, beta_1, beta_2, patience, min_improvement, keep,
+            group_size: see `latent_search.search`.
+          blending, border: see `latent_completion.search_and_blend`.
         """
+        constants = dict(locals())
+        for name in ("self", "gan", "neighbourhood", "weighting"):
+            del constants[name]
+
+        def terms(image, mask):
+            return [(image, importance_weights(mask, neighbourhood, weighting))]
+
         self.gan = gan
-        self.neighbourhood = neighbourhood
-        self.weighting = weighting
-        self.constants = {
-            "context": context,
-            "prior": prior,
-            "prior_weight": prior_weight,
-            "iterations": iterations,
-            "restarts": restarts,
-            "seed": seed,
-            "start": start,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "beta_1": beta_1,
-            "beta_2": beta_2,
-            "patience": patience,
-            "min_improvement": min_improvement,
-            "keep": keep,
-            "blending": blending,
-            "border": border,
-        }
-        self._compiled = tf.function(self.complete, reduce_retracing=True)
+        self._completion = LatentCompletion("siidgm", gan, terms, constants)
+        self.complete = self._completion.complete
 
     def __call__(self, image, mask):
         """Returns the completed images, see `complete`; compiled."""
-        check_size("siidgm", self.gan, tf.convert_to_tensor(image))
-        return self._compiled(image, mask)["completed"]
-
-    def complete(self, image, mask, keys=None):
-        """Searches and blends; to be called in a graph, which is much faster.
-
-        Args:
-          image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
-          mask: float32 [B, S, S, 1], 1 = missing.
-          keys: int32 [B], see `latent_search.search`.
-
-        Returns:
-          dict, see `latent_search.search_and_blend`.
-
-        Raises:
-          ValueError: the image is not of the GAN's size.
-        """
-        image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        check_size("siidgm", self.gan, image)
-        weights = importance_weights(mask, self.neighbourhood, self.weighting)
-        return search_and_blend(
-            self.gan, image, mask, [(image, weights)], keys=keys, **self.constants
-        )
+        return self._completion(image, mask)

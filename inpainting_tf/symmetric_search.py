@@ -13,6 +13,10 @@ Outputs: completed, with the known pixels untouched; predicted = G(z); z and los
 
 Stages: importance weights; both terms; search; Poisson blending; compose.
 
+The paper leaves the importance weights open. The share of known pixels ("known") is
+the default: the share of missing ones is 0 beyond a few pixels from the hole, and of a
+mirrored half it leaves a strip in the middle of the face.
+
 Eq. 3 as printed has W in both terms. There y's missing pixels would be compared too
 wherever their mirror images are known, with whatever fills them, and the second term
 would say nothing about the hole; so W travels with the pixels it describes. `literal`
@@ -22,14 +26,11 @@ restores the printed form, missing pixels taken as mid grey.
 import tensorflow as tf
 
 from inpainting_tf import images
-from inpainting_tf.latent_search import (
-    check_size,
-    importance_weights,
-    search_and_blend,
-)
+from inpainting_tf.latent_completion import LatentCompletion
+from inpainting_tf.latent_search import importance_weights
 
 
-def symmetric_terms(image, mask, neighbourhood=7, weighting="missing", literal=False):
+def symmetric_terms(image, mask, neighbourhood=7, weighting="known", literal=False):
     """The two terms of eq. 3 as (target, weights).
 
     Args:
@@ -53,7 +54,13 @@ def mirror(image):
 
 
 class SymmetricSearch:
-    """The method on a trained GAN: `inpaint(image, mask) -> completed`."""
+    """The method on a trained GAN: `inpaint(image, mask) -> completed`.
+
+    Attributes:
+      gan: as given.
+      complete: function (image, mask, keys=None) -> dict of all outputs, see
+        `latent_completion.LatentCompletion.complete`.
+    """
 
     def __init__(
         self,
@@ -61,7 +68,7 @@ class SymmetricSearch:
         *,
         literal=False,
         neighbourhood=7,
-        weighting="missing",
+        weighting="known",
         context="squared",
         prior="saturating",
         prior_weight=0.003,
@@ -77,6 +84,7 @@ class SymmetricSearch:
         patience=0,
         min_improvement=1e-3,
         keep="best",
+        group_size=2,
         blending="poisson",
         border="natural",
     ):
@@ -87,59 +95,21 @@ class SymmetricSearch:
           literal: see `symmetric_terms`.
           neighbourhood, weighting: see `importance_weights` (`weighting` is its mode).
           context, prior, prior_weight, iterations, restarts, seed, start, optimizer,
-            learning_rate, momentum, beta_1, beta_2, patience, min_improvement, keep:
-            see `latent_search.search`.
-          blending, border: see `latent_search.search_and_blend`.
+            learning_rate, momentum, beta_1, beta_2, patience, min_improvement, keep,
+            group_size: see `latent_search.search`.
+          blending, border: see `latent_completion.search_and_blend`.
         """
+        constants = dict(locals())
+        for name in ("self", "gan", "literal", "neighbourhood", "weighting"):
+            del constants[name]
+
+        def terms(image, mask):
+            return symmetric_terms(image, mask, neighbourhood, weighting, literal)
+
         self.gan = gan
-        self.literal = literal
-        self.neighbourhood = neighbourhood
-        self.weighting = weighting
-        self.constants = {
-            "context": context,
-            "prior": prior,
-            "prior_weight": prior_weight,
-            "iterations": iterations,
-            "restarts": restarts,
-            "seed": seed,
-            "start": start,
-            "optimizer": optimizer,
-            "learning_rate": learning_rate,
-            "momentum": momentum,
-            "beta_1": beta_1,
-            "beta_2": beta_2,
-            "patience": patience,
-            "min_improvement": min_improvement,
-            "keep": keep,
-            "blending": blending,
-            "border": border,
-        }
-        self._compiled = tf.function(self.complete, reduce_retracing=True)
+        self._completion = LatentCompletion("symmetric_search", gan, terms, constants)
+        self.complete = self._completion.complete
 
     def __call__(self, image, mask):
         """Returns the completed images, see `complete`; compiled."""
-        check_size("symmetric_search", self.gan, tf.convert_to_tensor(image))
-        return self._compiled(image, mask)["completed"]
-
-    def complete(self, image, mask, keys=None):
-        """Searches and blends; to be called in a graph, which is much faster.
-
-        Args:
-          image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
-          mask: float32 [B, S, S, 1], 1 = missing.
-          keys: int32 [B], see `latent_search.search`.
-
-        Returns:
-          dict, see `latent_search.search_and_blend`.
-
-        Raises:
-          ValueError: the image is not of the GAN's size.
-        """
-        image, mask = tf.convert_to_tensor(image), tf.convert_to_tensor(mask)
-        check_size("symmetric_search", self.gan, image)
-        terms = symmetric_terms(
-            image, mask, self.neighbourhood, self.weighting, self.literal
-        )
-        return search_and_blend(
-            self.gan, image, mask, terms, keys=keys, **self.constants
-        )
+        return self._completion(image, mask)

@@ -230,7 +230,7 @@ def test_method_given_the_recorded_picture_makes_the_recorded_result(path):
         def generate(self, z):
             return golden["G_last"] + 0 * tf.reduce_sum(z)
 
-    method = SIIDGM(Found(), iterations=1, border="wrap", keep="last")
+    method = SIIDGM(Found(), iterations=1, border="wrap", keep="last", group_size=0)
     # Its pictures are in [0, 1], and what the blending makes brighter stays.
     expected = np.minimum(2 * golden["post_blend"] - 1, 1)
     np.testing.assert_allclose(method(image, mask), expected, rtol=0, atol=4e-6)
@@ -401,6 +401,61 @@ def test_example_alone_in_a_batch_and_in_another_place_gives_the_same():
         assert together["restart"][i] == alone["restart"][0]
 
 
+@pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="promised on a CPU only"
+)
+def test_rounding_does_not_tell_alone_from_a_batch_of_64():
+    """Hundreds of steps on the kinks of ReLU and l1 make anything of a last bit."""
+
+    class DeepGAN(SmallGAN):
+        """Two dense layers, wide enough that batch sizes round differently."""
+
+        def __init__(self):
+            rng = np.random.default_rng(0)
+            self.first = tf.constant(rng.normal(0, 0.3, [6, 512]), tf.float32)
+            self.second = tf.constant(rng.normal(0, 0.1, [512, 192]), tf.float32)
+            self.direction = tf.constant(rng.normal(0, 0.1, [192, 1]), tf.float32)
+
+        def generate(self, z):
+            features = tf.nn.relu(tf.matmul(z, self.first))
+            return tf.reshape(tf.tanh(tf.matmul(features, self.second)), [-1, 8, 8, 3])
+
+    gan = DeepGAN()
+    _, mask = examples(64)
+    image = np.random.default_rng(3).uniform(-1, 1, [64, 8, 8, 3]).astype(np.float32)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, 8, 8, 3]), tf.TensorSpec([None, 8, 8, 1])]
+    )
+    def found(image, mask):
+        terms = [(image, importance_weights(mask, 3))]
+        options = {"latent_size": 6, "iterations": 300, "learning_rate": 0.05}
+        return search(gan.generate, gan.score, terms, keep="last", **options)
+
+    together = found(image, mask)
+    for i in (0, 31, 63):
+        alone = found(image[i : i + 1], mask[i : i + 1])
+        for name in alone:
+            np.testing.assert_array_equal(
+                together[name][i : i + 1], alone[name], err_msg=name
+            )
+    # In other company, in another place, in a group that is not full.
+    some = np.random.default_rng(5).permutation(64)[:7]
+    np.testing.assert_array_equal(
+        found(image[some], tf.gather(mask, some))["z"], tf.gather(together["z"], some)
+    )
+
+
+@pytest.mark.parametrize("group_size", [0, 1, 3, 100])
+def test_group_size_changes_nothing_but_rounding(group_size):
+    image, mask = examples(5)
+    options = {"restarts": 3, "patience": 4, "min_improvement": 0.02}
+    expected = run(image, mask, **options)
+    found = run(image, mask, group_size=group_size, **options)
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=name)
+
+
 def test_seed_and_key_decide_the_starts():
     once = initial_z(3, [0, 0, 1], 2, 6)
     np.testing.assert_array_equal(once, initial_z(3, [0, 0, 1], 2, 6))
@@ -540,6 +595,7 @@ def test_graph_with_dynamic_batch_and_eager_agree():
         ({"keep": "first"}, "keep='first'"),
         ({"restarts": 0}, "restarts=0: must be at least 1"),
         ({"iterations": 0}, "iterations=0"),
+        ({"group_size": -1}, "group_size=-1: must be at least 0"),
     ],
 )
 def test_wrong_constants_are_named(options, message):
