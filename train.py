@@ -8,7 +8,6 @@ A flag on the command line overrides the flag file. The same command with the sa
 """
 
 import functools
-import inspect
 import os
 import platform
 import signal
@@ -17,13 +16,14 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
 
 import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 
 import inpainting_tf
 from baselines.methods import METHODS
-from inpainting_tf import data, masks, run_folder, training
+from command_line import data_flags, method_flags
+from command_line.parsing import UsageError, parse_flags, refuse
+from inpainting_tf import data, masks, run_folder, sources, training
 
 FLAGS = flags.FLAGS
 
@@ -33,25 +33,7 @@ flags.DEFINE_float(
     "width", 1.0, "Multiplier on all channel counts; 1 = as published.", lower_bound=0
 )
 
-# Data.
-flags.DEFINE_string(
-    "dataset",
-    "celeb_a",
-    "A TensorFlow Datasets name with an `image` feature; folder: every picture below "
-    "--data_dir; list: the pictures named in --data_list; synthetic_faces: drawn on "
-    "the fly, needs no files.",
-)
-flags.DEFINE_string(
-    "data_dir",
-    None,
-    "Folder of pictures (folder, list) or of prepared TensorFlow Datasets.",
-)
-flags.DEFINE_string(
-    "data_list",
-    None,
-    "CSV or text file, in --data_dir or elsewhere, that names pictures relative to "
-    "--data_dir, with an optional partition column.",
-)
+# Data; the rest of it in command_line/data_flags.py.
 flags.DEFINE_string(
     "split",
     None,
@@ -73,37 +55,16 @@ flags.DEFINE_integer(
     "Number of training faces of synthetic_faces.",
     lower_bound=1,
 )
-flags.DEFINE_integer("image_size", 128, "Side of the images in pixels.", lower_bound=16)
-flags.DEFINE_string(
-    "crop",
-    "auto",
-    "Centred square that is cut out before resizing: a side in pixels, square for the "
-    "largest that fits, or auto: 178 for celeb_a, square for others.",
-)
 flags.DEFINE_bool("flip", True, "Mirror half of the training images left to right.")
-flags.DEFINE_float(
-    "max_broken_share",
-    0.02,
-    "Share of unusable pictures (damaged, too small) that may be skipped; training "
-    "stops beyond it.",
-    lower_bound=0,
-    upper_bound=1,
+flags.DEFINE_bool(
+    "shared_mask",
+    False,
+    "One hole for all examples of a batch, as in the programs of GIICA and Context "
+    "Encoders; for training only.",
 )
-
-# Masks.
-flags.DEFINE_enum("mask", "random_box", list(masks.RULES), "Rule that draws the holes.")
 flags.DEFINE_enum(
     "validation_mask", None, list(masks.RULES), "Rule for validation; default: --mask."
 )
-flags.DEFINE_integer(
-    "hole_size", None, "Side of box holes in pixels; default: half the image."
-)
-flags.DEFINE_float(
-    "mask_share",
-    None,
-    "Share of missing pixels for random_pixels and pattern; default: the rule's own.",
-)
-flags.DEFINE_string("mask_dir", None, "Folder of mask pictures for --mask=folder.")
 
 # Optimisation.
 flags.DEFINE_integer(
@@ -131,84 +92,9 @@ flags.DEFINE_enum(
 )
 
 
-def _method_flag(define, name, text, **bounds):
-    """Defines a flag for a method's parameter; without it the method's own default."""
-    defaults = {
-        method: inspect.signature(network).parameters[name].default
-        for method, network in METHODS.items()
-        if name in inspect.signature(network).parameters
-    }
-    defaults = ", ".join(f"{method}: {value}" for method, value in defaults.items())
-    return define(name, None, f"{text} Defaults: {defaults}.", **bounds)
-
-
-# Parameters of methods; each method takes those it knows.
-METHOD_FLAGS = (
-    _method_flag(
-        flags.DEFINE_integer,
-        "local_patch_size",
-        "Side of the local discriminator's patch; None: 7/16 of the image.",
-        lower_bound=1,
-    ),
-    _method_flag(
-        flags.DEFINE_bool, "attention_branch", "False leaves it out (ablation)."
-    ),
-    _method_flag(
-        flags.DEFINE_integer,
-        "attention_rate",
-        "Downscaling inside the contextual attention.",
-        lower_bound=1,
-    ),
-    _method_flag(
-        flags.DEFINE_bool,
-        "attention_propagation",
-        "False leaves the fuse step out (ablation).",
-    ),
-    _method_flag(
-        flags.DEFINE_bool, "local_discriminator", "False leaves it out (ablation)."
-    ),
-    _method_flag(
-        flags.DEFINE_float,
-        "adversarial_weight",
-        "Weight of the adversarial loss; 0: no discriminators.",
-        lower_bound=0,
-    ),
-    _method_flag(flags.DEFINE_float, "learning_rate", "Rate of Adam.", lower_bound=0),
-    _method_flag(
-        flags.DEFINE_float,
-        "discriminator_learning_rate",
-        "Rate of the discriminators' Adam; None: as --learning_rate.",
-        lower_bound=0,
-    ),
-    _method_flag(
-        flags.DEFINE_float,
-        "beta_1",
-        "Adam's decay of the first moment.",
-        lower_bound=0,
-        upper_bound=0.9999,
-    ),
-    _method_flag(
-        flags.DEFINE_float,
-        "beta_2",
-        "Adam's decay of the second moment.",
-        lower_bound=0,
-        upper_bound=0.999999,
-    ),
-    _method_flag(
-        flags.DEFINE_float,
-        "clip_norm",
-        "Largest L2 norm of each player's gradient; None: no limit.",
-        lower_bound=1e-12,
-    ),
-    _method_flag(
-        flags.DEFINE_float,
-        "averaging_decay",
-        "Decay of the moving average of the weights that is used outside training; "
-        "0: no average.",
-        lower_bound=0,
-        upper_bound=0.999999,
-    ),
-)
+method_flags.define(METHODS)
+for module in (data_flags, method_flags):  # For --help.
+    flags.adopt_module_key_flags(module)
 
 # The run.
 flags.DEFINE_string("run_dir", None, "Folder of the run; resumes where it stands.")
@@ -236,39 +122,6 @@ CHANGEABLE = (
 )
 
 
-class UsageError(ValueError):
-    """Flags that do not fit together; the message is one line."""
-
-
-def parse_flags(argv):
-    """Parses the command line; flags given there win over any --flagfile."""
-    files, rest = [], []
-    words = iter(argv[1:])
-    for word in words:
-        if word in ("--flagfile", "-flagfile"):
-            word = f"--flagfile={next(words, '')}"
-        (files if word.lstrip("-").startswith("flagfile=") else rest).append(word)
-    try:
-        leftover = FLAGS([argv[0], *files, *rest])[1:]
-        given = {word.lstrip("-").partition("=")[0] for word in rest}
-        for name, replaced in (("steps", "epochs"), ("epochs", "steps")):
-            if name in given and replaced not in given:
-                FLAGS[replaced].unparse()  # The recipe's own length.
-        if leftover:
-            raise UsageError(
-                f"{leftover[0]!r} is not a flag; flags are written --name=value, in "
-                "flag files too"
-            )
-    except (flags.Error, UsageError) as error:
-        _exit(str(error).splitlines()[0])
-    return [argv[0]]
-
-
-def _exit(message):
-    print(f"train.py: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
 def check_flags():
     """Refuses impossible combinations before anything is built.
 
@@ -281,50 +134,10 @@ def check_flags():
         raise UsageError("give either --steps or --epochs")
     if FLAGS.epochs is not None and FLAGS.epochs <= 0:
         raise UsageError(f"--epochs={FLAGS.epochs}: must be above 0")
-    if FLAGS.dataset in ("folder", "list") and not FLAGS.data_dir:
-        raise UsageError(f"--dataset={FLAGS.dataset} needs --data_dir")
-    if (FLAGS.dataset == "list") != bool(FLAGS.data_list):
-        raise UsageError("--dataset=list and --data_list go together")
     if FLAGS.dataset == "folder" and (FLAGS.split or FLAGS.validation_split):
         raise UsageError("--dataset=folder has no splits; use --dataset=list for them")
-    if FLAGS.dataset == "synthetic_faces" and FLAGS.data_dir:
-        raise UsageError("--dataset=synthetic_faces needs no --data_dir")
-    rules = {FLAGS.mask, FLAGS.validation_mask or FLAGS.mask}
-    if ("folder" in rules) != bool(FLAGS.mask_dir):
-        raise UsageError("--mask=folder and --mask_dir go together")
-    for flag, takers in (
-        ("hole_size", masks.BOX_RULES),
-        ("mask_share", masks.DEFAULT_SHARE),
-    ):
-        if FLAGS[flag].value is not None and not rules & {*takers}:
-            raise UsageError(
-                f"--{flag} is of no use to --mask={FLAGS.mask}, only to "
-                f"{', '.join(takers)}"
-            )
-    crop = crop_rule()
-    if crop != "square" and crop < FLAGS.image_size:
-        raise UsageError(
-            f"--crop={crop} is smaller than --image_size={FLAGS.image_size}"
-        )
-    parameters = inspect.signature(METHODS[FLAGS.method]).parameters
-    for flag in METHOD_FLAGS:
-        if flag.value is not None and flag.name not in parameters:
-            known = [f.name for f in METHOD_FLAGS if f.name in parameters]
-            raise UsageError(
-                f"--{flag.name} is no parameter of {FLAGS.method}, which takes "
-                f"--{', --'.join(known)}"
-            )
-
-
-def crop_rule():
-    """The crop that --crop stands for: "square" or a side in pixels."""
-    if FLAGS.crop == "auto":
-        return 178 if FLAGS.dataset == "celeb_a" else "square"
-    if FLAGS.crop == "square":
-        return "square"
-    if not FLAGS.crop.isdecimal() or int(FLAGS.crop) == 0:
-        raise UsageError(f"--crop={FLAGS.crop}: must be auto, square or a side")
-    return int(FLAGS.crop)
+    data_flags.check({FLAGS.mask, FLAGS.validation_mask or FLAGS.mask})
+    method_flags.check(METHODS, FLAGS.method)
 
 
 def open_sources():
@@ -332,79 +145,44 @@ def open_sources():
     split, count = FLAGS.split, FLAGS.validation_count
     if FLAGS.dataset == "synthetic_faces":
         return (
-            data.SyntheticFacesSource(split or "train", FLAGS.synthetic_count),
-            data.SyntheticFacesSource(FLAGS.validation_split or "test", count),
+            sources.SyntheticFacesSource(split or "train", FLAGS.synthetic_count),
+            sources.SyntheticFacesSource(FLAGS.validation_split or "test", count),
         )
     if FLAGS.dataset == "folder":
-        return data.hold_out(data.folder_source(FLAGS.data_dir), count)
+        return sources.hold_out(sources.folder_source(FLAGS.data_dir), count)
     if FLAGS.dataset == "list":
-        return data.list_sources(
+        return sources.list_sources(
             FLAGS.data_list, FLAGS.data_dir, split, FLAGS.validation_split, count
         )
-    return data.tfds_sources(
+    return sources.tfds_sources(
         FLAGS.dataset, FLAGS.data_dir, split or "train", FLAGS.validation_split
     )
 
 
-def mask_rule(rule, bank=None):
-    """The function that draws one example's mask and box from a stateless seed.
-
-    Args:
-      rule: name of the rule.
-      bank: masks of --mask_dir, for the rule `folder`.
-    """
-
-    def draw(seed):
-        return masks.draw(
-            rule,
-            seed,
-            FLAGS.image_size,
-            FLAGS.image_size,
-            hole_size=FLAGS.hole_size if rule in masks.BOX_RULES else None,
-            share=FLAGS.mask_share if rule in masks.DEFAULT_SHARE else None,
-            bank=bank,
-        )
-
-    draw(np.zeros(2, np.int32))  # An impossible rule is refused now, not in the loop.
-    return draw
-
-
-def load_mask_bank():
-    """The masks of --mask_dir as a tensor, or None without the flag.
-
-    A tensor, since a NumPy array would become a constant of every graph.
-    """
-    if not FLAGS.mask_dir:
-        return None
-    size = FLAGS.image_size
-    return tf.constant(masks.load_bank(FLAGS.mask_dir, size, size))
-
-
 def method_arguments():
-    """Keyword arguments of the method's class, from the flags it knows."""
-    given = {flag.name: flag.value for flag in METHOD_FLAGS if flag.value is not None}
-    return {"image_size": FLAGS.image_size, "width": FLAGS.width, **given}
+    """Keyword arguments of the method's class."""
+    own = {"image_size": FLAGS.image_size, "width": FLAGS.width, "seed": FLAGS.seed}
+    shared = method_flags.shared_arguments(METHODS[FLAGS.method], own)
+    return shared | method_flags.arguments(METHODS, FLAGS.method)
 
 
 def effective_flags():
     """Every flag of this program that has a value, and the method's defaults."""
-    module_flags = FLAGS.flags_by_module_dict()[sys.argv[0]]
-    values = {flag.name: flag.value for flag in module_flags if flag.value is not None}
-    parameters = inspect.signature(METHODS[FLAGS.method]).parameters
-    for flag in METHOD_FLAGS:
-        default = getattr(parameters.get(flag.name), "default", None)
-        if default is not None:
-            values.setdefault(flag.name, default)
-    return {name: str(value) for name, value in values.items()}
+    own = (FLAGS.find_module_defining_flag("method"), data_flags.__name__)
+    return method_flags.effective(METHODS, FLAGS.method, own)
 
 
-def report_unusable(broken):
-    """Names the pictures that had to be skipped, {name: reason}."""
-    for name, reason in sorted(broken.items())[:5]:
-        training.say(f"unusable picture, replaced: {name}: {reason}")
-    if len(broken) > 5:
-        path = os.path.join(FLAGS.run_dir, "unusable_pictures.txt")
-        training.say(f"and {len(broken) - 5} more, all in {path}")
+def try_holes(model, draw_mask, count=4):
+    """Completes grey images, so that holes a method cannot take are refused now.
+
+    Raises:
+      ValueError: by the method, saying what it takes.
+    """
+    seeds = tf.stack([tf.range(count), tf.zeros([count], tf.int32)], axis=1)
+    size = FLAGS.image_size
+    holes = tf.stack([draw_mask(seed)[0] for seed in seeds])
+    # Not through Keras, which would wrap the one line in many.
+    model.call(tf.zeros([count, size, size, 3]), holes)
 
 
 def run():
@@ -425,13 +203,18 @@ def run():
         raise UsageError("--jit_compile works on one device; add --devices=one")
 
     # What can be refused without the data comes before it: opening may mean a download.
-    bank = load_mask_bank()
-    draw_mask = mask_rule(FLAGS.mask, bank)
-    draw_validation_mask = mask_rule(FLAGS.validation_mask or FLAGS.mask, bank)
+    bank = data_flags.load_mask_bank()
+    draw_mask = data_flags.mask_rule(FLAGS.mask, bank)
+    draw_validation_mask = data_flags.mask_rule(
+        FLAGS.validation_mask or FLAGS.mask, bank
+    )
     with strategy.scope():
         model = METHODS[FLAGS.method](**method_arguments())
+    for draw in (draw_mask, draw_validation_mask):
+        try_holes(model, draw)
     source, validation_source = open_sources()
-    steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / FLAGS.batch_size))
+    pictures_per_step = FLAGS.batch_size * model.batches_per_step
+    steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / pictures_per_step))
     facts = {
         "inpainting_tf": inpainting_tf.__version__,
         "tensorflow": tf.__version__,
@@ -441,8 +224,8 @@ def run():
         "parameters": model.count_params(),
         "training_pictures": len(source),
         "data": {
-            "training pictures": data.fingerprint(source),
-            "validation pictures": data.fingerprint(validation_source),
+            "training pictures": sources.fingerprint(source),
+            "validation pictures": sources.fingerprint(validation_source),
             "masks": None if bank is None else masks.fingerprint(bank),
         },
     }
@@ -453,12 +236,8 @@ def run():
         f"for validation, {steps} steps of {FLAGS.batch_size}"
     )
     loader, validation_loader = (
-        data.Loader(
-            pictures,
-            FLAGS.image_size,
-            crop_rule(),
-            FLAGS.max_broken_share,
-            functools.partial(run_folder.note_unusable, FLAGS.run_dir),
+        data_flags.loader(
+            pictures, functools.partial(run_folder.note_unusable, FLAGS.run_dir)
         )
         for pictures in (source, validation_source)
     )
@@ -469,10 +248,11 @@ def run():
             loader,
             draw_mask,
             size=FLAGS.image_size,
-            batch_size=FLAGS.batch_size * model.batches_per_step,
+            batch_size=pictures_per_step,
             seed=FLAGS.seed,
             flip=FLAGS.flip,
             first_step=first_step,
+            examples_per_mask=FLAGS.batch_size if FLAGS.shared_mask else 1,
         )
 
     try:
@@ -504,7 +284,11 @@ def run():
             raise
         raise failure from None
     finally:
-        report_unusable({**loader.broken, **validation_loader.broken})
+        data_flags.report_unusable(
+            {**loader.broken, **validation_loader.broken},
+            training.say,
+            os.path.join(FLAGS.run_dir, "unusable_pictures.txt"),
+        )
     if stopped is not None:
         training.say("run the same command to go on")
         return 128 + stopped
@@ -516,10 +300,11 @@ def main(_):
     try:
         sys.exit(run())
     except (ValueError, training.TrainingStopped) as error:
-        _exit(error)
+        refuse("train.py", error)
     except KeyboardInterrupt:  # Before or after the loop, which handles its own.
         sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse_flags)
+    parse = functools.partial(parse_flags, alternatives=[("steps", "epochs")])
+    app.run(main, flags_parser=parse)

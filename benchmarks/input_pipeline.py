@@ -14,19 +14,18 @@ import time
 from absl import app
 
 import train
+from command_line import data_flags
+from command_line.parsing import parse_flags
 from inpainting_tf import data
 
 
 def main(_):
     flags = train.FLAGS
     source, _ = train.open_sources()
-    loader = data.Loader(
-        source, flags.image_size, train.crop_rule(), flags.max_broken_share
-    )
     batches = data.batches(
         source,
-        loader,
-        train.mask_rule(flags.mask, train.load_mask_bank()),
+        data_flags.loader(source),
+        data_flags.mask_rule(flags.mask, data_flags.load_mask_bank()),
         size=flags.image_size,
         batch_size=flags.batch_size,
         seed=flags.seed,
@@ -49,4 +48,4 @@ def main(_):
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=train.parse_flags)
+    app.run(main, flags_parser=parse_flags)

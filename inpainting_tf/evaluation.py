@@ -8,6 +8,9 @@ import tensorflow as tf
 
 from inpainting_tf import images, metrics
 
+# What is measured on the whole image, by name.
+MEASURES = {"psnr": metrics.psnr, "ssim": metrics.ssim, "l1": metrics.l1}
+
 
 def mean_color_fill(image, mask):
     """Fills each hole with the mean colour of the example's known pixels.
@@ -38,19 +41,25 @@ def measure(inpaint, batches):
     Returns:
       dict of floats: `psnr` in dB, `ssim`, `l1` (see `metrics`).
     """
-    sums = {"psnr": 0.0, "ssim": 0.0, "l1": 0.0}
+    sums = dict.fromkeys(MEASURES, 0.0)
     count = 0
     for batch in batches:
-        values = _values(batch["image"], inpaint(batch["image"], batch["mask"]))
-        sums = {name: sums[name] + float(values[name]) for name in sums}
+        completed = inpaint(batch["image"], batch["mask"])
+        values = measure_each(batch["image"], completed)
+        for name in sums:
+            sums[name] += float(tf.reduce_sum(values[name]))
         count += int(batch["image"].shape[0])
     return {name: total / count for name, total in sums.items()}
 
 
 @tf.function(reduce_retracing=True)
-def _values(image, completed):
-    measures = {"psnr": metrics.psnr, "ssim": metrics.ssim, "l1": metrics.l1}
-    return {
-        name: tf.reduce_sum(metric(image, completed))
-        for name, metric in measures.items()
-    }
+def measure_each(image, completed):
+    """Whole-image metrics of every example.
+
+    Args:
+      image, completed: float32 [B, H, W, 3] in [-1, 1].
+
+    Returns:
+      dict of float32 [B]: those of `MEASURES`.
+    """
+    return {name: metric(image, completed) for name, metric in MEASURES.items()}

@@ -1,6 +1,8 @@
 """Pictures of results: grids of examples in labelled columns."""
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 
@@ -34,3 +36,55 @@ def sample_grid(columns, scale=1):
             tile = tile.resize((width, height), Image.Resampling.NEAREST)
             canvas.paste(tile, (left, header + j * (height + gap)))
     return np.asarray(canvas)
+
+
+def sheet(pictures, columns, gap=2):
+    """Lays pictures out row by row, without titles.
+
+    Args:
+      pictures: uint8 [N, H, W, 3].
+      columns: pictures in a row.
+      gap: white pixels between them.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    count, height, width, _ = pictures.shape
+    rows = -(-count // columns)
+    step_down, step_right = height + gap, width + gap
+    canvas = np.full([rows * step_down + gap, columns * step_right + gap, 3], 255)
+    for index, picture in enumerate(pictures):
+        top = gap + index // columns * step_down
+        left = gap + index % columns * step_right
+        canvas[top : top + height, left : left + width] = picture
+    return canvas.astype(np.uint8)
+
+
+def search_curves(context_losses, prior_losses, title):
+    """Draws the losses of latent searches by iteration.
+
+    Args:
+      context_losses, prior_losses: float [N, iterations + 1], of N pictures.
+      title: of the figure.
+
+    Returns:
+      uint8 [height, width, 3].
+    """
+    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    figure.suptitle(f"{title}: {len(context_losses)} pictures, median in black")
+    panels = figure.subplots(1, 2)
+    for axes, name, losses in zip(
+        panels,
+        ("context loss", "prior loss (not weighted)"),
+        (context_losses, prior_losses),
+        strict=True,
+    ):
+        axes.plot(losses.T, linewidth=0.6, alpha=0.5)
+        axes.plot(np.median(losses, axis=0), color="black", linewidth=1.4)
+        axes.set_xlabel("iteration")
+        axes.set_title(name, fontsize="medium")
+    if np.all(context_losses > 0):
+        panels[0].set_yscale("log")
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]

@@ -145,6 +145,20 @@ def to_float(pixels):
     return tf.cast(pixels, tf.float32) / 127.5 - 1.0
 
 
+def color_to_float(levels):
+    """A fill colour, red, green, blue in 0..255, as three floats in [-1, 1].
+
+    Raises:
+      ValueError: not three numbers in that range.
+    """
+    if len(levels) != 3 or not all(0 <= level <= 255 for level in levels):
+        raise ValueError(
+            f"--mean_color={','.join(map(str, levels))}: must be red, green and blue, "
+            "each 0..255"
+        )
+    return [float(level) / 127.5 - 1.0 for level in levels]
+
+
 def to_uint8(image):
     """float image in [-1, 1] of any shape -> uint8 pixels, rounded and clipped."""
     levels = tf.round((tf.cast(image, tf.float32) + 1.0) * 127.5)

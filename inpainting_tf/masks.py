@@ -29,9 +29,9 @@ Deviations from the original programs:
 - random_box (Yu et al. 2018): the program never draws the last possible position and
   cannot draw a hole as large as the image; here both occur. One hole per example, not
   per batch. The shrinking, up to 16 pixels per side of a hole of 128, scales with it.
-- box_in_patch (Iizuka et al. 2017): hole sides are 24..48 pixels for a patch of 64 and
-  reach the patch's last row and column; the TF1 program's inclusive rectangles measure
-  25..49.
+- box_in_patch (the TF1 program of GLCIC, tadax/glcic): hole sides are 24..48 pixels
+  for a patch of 64 and reach the patch's last row and column; the program's inclusive
+  rectangles measure 25..49.
 - free_form (Yu et al. 2019, arXiv 1806.03589): widths scale with the image's diagonal;
   lengths come from 256 equiprobable quantiles and angles from 256 directions; strokes
   and vertices include both ends of 1..4 and 4..12 (common programs, whose upper end is

@@ -80,17 +80,22 @@ def prepare(run_dir, flag_values, facts):
                 f"--run_dir={run_dir} began with other {' and '.join(differing)} "
                 "(other files, names or sizes); restore them or use another --run_dir"
             )
-    lines = [f"--{name}={value}" for name, value in sorted(flag_values.items())]
     try:
         os.makedirs(run_dir, exist_ok=True)
-        _write(os.path.join(run_dir, "flags.cfg"), "\n".join(lines) + "\n")
-        _write(facts_path, json.dumps(facts, indent=2) + "\n")
+        write_flags(run_dir, flag_values)
+        write_text(facts_path, json.dumps(facts, indent=2) + "\n")
         for folder in ("checkpoints", "samples", "tensorboard"):
             os.makedirs(os.path.join(run_dir, folder), exist_ok=True)
     except OSError as error:
         raise RunFolderError(
             f"--run_dir={run_dir}: cannot write there ({error.strerror})"
         ) from None
+
+
+def write_flags(run_dir, flag_values):
+    """Records flags (name -> text) as a flag file."""
+    lines = [f"--{name}={value}\n" for name, value in sorted(flag_values.items())]
+    write_text(os.path.join(run_dir, "flags.cfg"), "".join(lines))
 
 
 def read_flags(run_dir):
@@ -112,7 +117,8 @@ def note_unusable(run_dir, name, reason):
     return path
 
 
-def _write(path, text):
+def write_text(path, text):
+    """Writes a file as a whole or not at all."""
     with open(path + ".tmp", "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -135,7 +141,7 @@ class Log:
             entry for entry in _entries(self._path) if entry["step"] <= step
         ]
         lines = [json.dumps(entry) + "\n" for entry in self.history]
-        _write(self._path, "".join(lines))
+        write_text(self._path, "".join(lines))
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - see close
         self._board = tf.summary.create_file_writer(
             os.path.join(run_dir, "tensorboard")

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 
+import keras
 import tensorflow as tf
 from tqdm import tqdm
 
@@ -84,9 +85,9 @@ class Checkpoints:
         self._model = model
         # TensorFlow's tracking does not see layers that Keras 3 holds in lists, so the
         # weights are named one by one beside the model.
-        weights = [variable.value for variable in model.variables]
+        self._weights = _trackable_weights(model)
         self._checkpoint = tf.train.Checkpoint(
-            model=model, weights=weights, step=self.step
+            model=model, weights=self._weights, step=self.step
         )
         self._newest = tf.train.CheckpointManager(
             self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
@@ -102,11 +103,13 @@ class Checkpoints:
     def newest_path(self):
         return self._newest.latest_checkpoint
 
-    def restore(self, path=None):
+    def restore(self, path=None, weights_only=False):
         """Restores a checkpoint, whole or not at all.
 
         Args:
           path: checkpoint prefix; None for the newest of the run.
+          weights_only: leave the optimizers as they are, to use the model and not to
+            train on.
 
         Returns:
           the step it stands at; 0, with nothing changed, where the run has none.
@@ -118,7 +121,12 @@ class Checkpoints:
         if path is None:
             return 0
         try:
-            self._checkpoint.restore(path).assert_consumed()
+            if weights_only:
+                weights = tf.train.Checkpoint(weights=self._weights, step=self.step)
+                status = weights.restore(path).expect_partial()
+                status.assert_existing_objects_matched()
+            else:
+                self._checkpoint.restore(path).assert_consumed()
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             raise TrainingStopped(
                 f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}"
@@ -151,6 +159,55 @@ class Checkpoints:
         return f"the last good checkpoint is {self.newest_path}"
 
 
+def named_weights(model):
+    """Every weight of a model by where it is: attribute names and places in lists.
+
+    The names stay when the order changes in which layers are made, unlike the order of
+    `model.variables` and the numbers in Keras's own names.
+
+    Args:
+      model: keras.Model, built, whose layers are attributes or lists in attributes.
+
+    Returns:
+      dict from a name such as "generator/norms/0/gamma" to the Keras variable.
+
+    Raises:
+      ValueError: a weight cannot be told apart or reached.
+    """
+    named = {}
+
+    def visit(layer, path):
+        inner = set()
+        for name, value in vars(layer).items():
+            if name.startswith("_"):
+                continue  # Keras's own lists of what is found by its name as well.
+            several = isinstance(value, list | tuple)
+            for index, child in enumerate(value if several else [value]):
+                if isinstance(child, keras.Layer):
+                    place = (path, name, str(index)) if several else (path, name)
+                    visit(child, "/".join(place).lstrip("/"))
+                    inner.update(map(id, child.variables))
+        for variable in layer.variables:
+            if id(variable) not in inner:
+                named[f"{path}/{variable.name}".lstrip("/")] = variable
+
+    visit(model, "")
+    if len(named) != len(model.variables):
+        raise ValueError(
+            f"{len(model.variables)} weights of {model.name} have {len(named)} names: "
+            "keep layers in attributes or lists, and give weights of one layer names"
+        )
+    return named
+
+
+def _trackable_weights(model):
+    """named_weights for tf.train.Checkpoint, to which "/" means a level of its own."""
+    return {
+        name.replace("/", "."): variable.value
+        for name, variable in named_weights(model).items()
+    }
+
+
 def compile_forward(model):
     """The method outside training as a compiled function (image, mask) -> dict."""
     return tf.function(
@@ -166,22 +223,25 @@ def validate(forward, batches):
       batches: fixed validation batches, see `data.fixed_batches`.
 
     Returns:
-      (measures, samples): dict of mean psnr, ssim, l1; and the first batch's inputs
-      and outputs, dict of tensors.
+      (measures, samples): dict of mean psnr, ssim, l1, empty for a network that
+      completes nothing (a prior); and the first batch's inputs and outputs, dict of
+      tensors.
     """
-    samples = {}
+    first = next(iter(batches))
+    samples = {**first, **forward(first["image"], first["mask"])}
+    if "completed" not in samples:
+        return {}, samples
 
     def inpaint(image, mask):
-        outputs = forward(image, mask)
-        if not samples:
-            samples.update(outputs, image=image, mask=mask)
-        return outputs["completed"]
+        return forward(image, mask)["completed"]
 
     return evaluation.measure(inpaint, batches), samples
 
 
 def draw_samples(samples, rows=8):
     """The sample grid: input with hole, predicted, completed, truth, attention.
+
+    Of a network that completes nothing, a sheet of what it generates.
 
     Args:
       samples: dict with `image`, `mask` and a model's outputs, batch first.
@@ -190,6 +250,9 @@ def draw_samples(samples, rows=8):
     Returns:
       uint8 picture [height, width, 3].
     """
+    if "completed" not in samples:
+        generated = images.to_uint8(samples["predicted"][: rows * rows]).numpy()
+        return figures.sheet(generated, columns=rows)
     samples = {name: value[:rows] for name, value in samples.items()}
     image, mask = samples["image"], samples["mask"]
     white = tf.ones_like(image)
@@ -331,14 +394,17 @@ def train(
     def validation():
         measures, samples = validate(forward, validation_batches)
         log.picture(step, "step", draw_samples(samples))
-        say(f"step {step}: validation {describe(measures)}")
+        if measures:
+            say(f"step {step}: validation {describe(measures)}")
         return {f"validation/{name}": value for name, value in measures.items()}
 
     if step == 0 and not log.history:
-        floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
-        say(f"mean-colour fill: validation {describe(floor)}")
-        floor = {f"mean_color_fill/{name}": value for name, value in floor.items()}
-        log.scalars(0, {**validation(), **floor})
+        values = validation()
+        if values:
+            floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
+            say(f"mean-colour fill: validation {describe(floor)}")
+            values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
+        log.scalars(0, values)
     compiled_step = compile_step(model, strategy, jit_compile)
     progress = _Progress(step, steps, batch_size)
     pending = []
@@ -364,7 +430,7 @@ def train(
                 if due_validation:
                     best_before = log.best("validation/psnr")
                     values.update(validation())
-                    best = values["validation/psnr"] > best_before
+                    best = values.get("validation/psnr", -math.inf) > best_before
                 if step % log_every == 0 or due_validation:
                     log.scalars(step, values)
                 if due_checkpoint or best:

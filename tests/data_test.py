@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from inpainting_tf import data, images, masks
+from inpainting_tf import data, images, masks, sources
 
 SIZE = 16
 
@@ -66,7 +66,7 @@ def assert_equal_batches(first, second):
 
 
 def test_a_batch_holds_images_masks_and_boxes_in_their_ranges(folder):
-    (batch,) = take(data.folder_source(folder), 1)
+    (batch,) = take(sources.folder_source(folder), 1)
     assert batch["image"].shape == (4, SIZE, SIZE, 3)
     assert batch["image"].dtype == np.float32
     assert batch["mask"].shape == (4, SIZE, SIZE, 1)
@@ -76,13 +76,13 @@ def test_a_batch_holds_images_masks_and_boxes_in_their_ranges(folder):
 
 
 def test_a_resumed_run_sees_what_an_uninterrupted_one_sees(folder):
-    source = data.folder_source(folder)
+    source = sources.folder_source(folder)
     whole = take(source, 20)
     assert_equal_batches(take(source, 9, first_step=11), whole[11:])
 
 
 def test_every_epoch_is_a_new_permutation_of_the_whole_collection(folder):
-    source = data.folder_source(folder)
+    source = sources.folder_source(folder)
     seen = numbers(take(source, 15, batch_size=6))
     epochs = [seen[i : i + 30] for i in (0, 30, 60)]
     for epoch in epochs:
@@ -91,7 +91,7 @@ def test_every_epoch_is_a_new_permutation_of_the_whole_collection(folder):
 
 
 def test_another_seed_changes_order_flips_and_masks(folder):
-    source = data.folder_source(folder)
+    source = sources.folder_source(folder)
     first, second = take(source, 5, seed=1), take(source, 5, seed=2)
     assert numbers(first) != numbers(second)
     assert any(
@@ -101,12 +101,21 @@ def test_another_seed_changes_order_flips_and_masks(folder):
 
 
 def test_examples_of_a_batch_have_their_own_masks(folder):
-    (batch,) = take(data.folder_source(folder), 1, batch_size=8)
+    (batch,) = take(sources.folder_source(folder), 1, batch_size=8)
     assert len({mask.tobytes() for mask in batch["mask"]}) == 8
 
 
+def test_examples_may_share_a_mask(folder):
+    source = sources.folder_source(folder)
+    (shared,) = take(source, 1, batch_size=8, examples_per_mask=4)
+    kinds = [mask.tobytes() for mask in shared["mask"]]
+    assert len({*kinds[:4]}) == len({*kinds[4:]}) == 1 and kinds[0] != kinds[4]
+    (own,) = take(source, 1, batch_size=8)
+    np.testing.assert_array_equal(shared["image"], own["image"])
+
+
 def test_flipping_mirrors_about_half_of_the_images(folder):
-    source = data.folder_source(folder)
+    source = sources.folder_source(folder)
 
     def dark_left(flip):
         batches = take(source, 30, flip=flip, batch_size=8)
@@ -118,7 +127,7 @@ def test_flipping_mirrors_about_half_of_the_images(folder):
 
 
 def test_fixed_batches_are_the_same_at_every_pass_and_unflipped(folder):
-    source = data.folder_source(folder)
+    source = sources.folder_source(folder)
     dataset = data.fixed_batches(
         source, loader_of(source), draw_mask, size=SIZE, batch_size=4, seed=0, count=10
     )
@@ -129,12 +138,12 @@ def test_fixed_batches_are_the_same_at_every_pass_and_unflipped(folder):
 
 
 def test_synthetic_faces_are_batched_without_files():
-    source = data.SyntheticFacesSource("train", 50)
+    source = sources.SyntheticFacesSource("train", 50)
     whole = take(source, 4, loader=None)
     assert_equal_batches(take(source, 2, first_step=2), whole[2:])
     assert whole[0]["image"].std() > 0.1
-    with pytest.raises(data.DataError, match="--split=val: synthetic_faces has"):
-        data.SyntheticFacesSource("val", 5)
+    with pytest.raises(sources.DataError, match="--split=val: synthetic_faces has"):
+        sources.SyntheticFacesSource("val", 5)
 
 
 # ----------------------------------------------------------------- unusable files
@@ -159,7 +168,7 @@ def hostile_folder(folder):
 
 
 def test_unusable_pictures_are_named_with_their_reason_and_replaced(hostile_folder):
-    source = data.folder_source(hostile_folder)
+    source = sources.folder_source(hostile_folder)
     loader = loader_of(source, share=0.2)
     first = take(source, 18, loader)
     reasons = {os.path.basename(n): r for n, r in loader.broken.items()}
@@ -181,7 +190,7 @@ def test_unusable_pictures_are_named_with_their_reason_and_replaced(hostile_fold
 
 def test_each_unusable_picture_is_reported_once(hostile_folder):
     seen = []
-    source = data.folder_source(hostile_folder)
+    source = sources.folder_source(hostile_folder)
     loader = data.Loader(
         source, SIZE, "square", 1.0, lambda name, reason: seen.append(name)
     )
@@ -193,7 +202,7 @@ def test_each_unusable_picture_is_reported_once(hostile_folder):
 
 
 def test_too_many_unusable_pictures_stop_with_one_line(hostile_folder):
-    source = data.folder_source(hostile_folder)
+    source = sources.folder_source(hostile_folder)
     loader = loader_of(source, share=0.05)
     with pytest.raises(tf.errors.OpError):
         take(source, 18, loader)
@@ -205,8 +214,8 @@ def test_too_many_unusable_pictures_stop_with_one_line(hostile_folder):
 def test_a_source_without_one_usable_picture_stops(tmp_path):
     for i in range(3):
         write_picture(str(tmp_path / f"{i}.png"), i, (8, 8))
-    loader = loader_of(data.folder_source(str(tmp_path)), share=1.0)
-    with pytest.raises(data.DataError, match="hardly any usable picture"):
+    loader = loader_of(sources.folder_source(str(tmp_path)), share=1.0)
+    with pytest.raises(sources.DataError, match="hardly any usable picture"):
         loader.load(0)
 
 
@@ -219,28 +228,28 @@ def test_a_folder_tree_is_read_in_path_order(tmp_path):
             (tmp_path / name).write_text("no picture")
         else:
             write_picture(str(tmp_path / name), 1)
-    source = data.folder_source(str(tmp_path))
+    source = sources.folder_source(str(tmp_path))
     names = [os.path.relpath(source.name(i), tmp_path) for i in range(len(source))]
     assert names == ["3 ü.bmp", "a/1.png", "b/2.JPG"]
 
 
 def test_folders_without_pictures_are_refused(tmp_path):
-    with pytest.raises(data.DataError, match="--data_dir=.*absent: no such folder"):
-        data.folder_source(str(tmp_path / "absent"))
-    with pytest.raises(data.DataError, match="no file ends in .jpg"):
-        data.folder_source(str(tmp_path))
+    with pytest.raises(sources.DataError, match="--data_dir=.*absent: no such folder"):
+        sources.folder_source(str(tmp_path / "absent"))
+    with pytest.raises(sources.DataError, match="no file ends in .jpg"):
+        sources.folder_source(str(tmp_path))
 
 
 def test_held_out_pictures_depend_on_names_alone(folder, tmp_path):
-    source = data.folder_source(folder)
-    rest, held = data.hold_out(source, 6)
+    source = sources.folder_source(folder)
+    rest, held = sources.hold_out(source, 6)
     assert len(held) == 6
     assert sorted(rest.names + held.names) == source.names
-    reordered = data.FileSource("/elsewhere", source.names[::-1], "moved")
-    _, held_again = data.hold_out(reordered, 6)
+    reordered = sources.FileSource("/elsewhere", source.names[::-1], "moved")
+    _, held_again = sources.hold_out(reordered, 6)
     assert set(held_again.names) == set(held.names)
-    with pytest.raises(data.DataError, match="lower --validation_count"):
-        data.hold_out(source, 30)
+    with pytest.raises(sources.DataError, match="lower --validation_count"):
+        sources.hold_out(source, 30)
 
 
 def test_a_csv_list_gives_its_partitions_in_order(folder):
@@ -248,26 +257,28 @@ def test_a_csv_list_gives_its_partitions_in_order(folder):
     with open(path, "w") as file:
         file.write("file,height,partition\n")
         file.write("007.png,20,train\n002.png,20,val\n005.png,20,train\n")
-    train, validation = data.list_sources(path, folder)
+    train, validation = sources.list_sources(path, folder)
     assert train.names == ["007.png", "005.png"]
     assert validation.names == ["002.png"]
     # The list may be named from the data folder as well.
-    assert data.list_sources("list.csv", folder)[0].names == train.names
-    with pytest.raises(data.DataError, match="no partition 'tset', only train, val"):
-        data.list_sources(path, folder, "tset")
-    with pytest.raises(data.DataError, match="--validation_split=val is what --split"):
-        data.list_sources(path, folder, "val", "val")
-    with pytest.raises(data.DataError, match="lower --validation_count"):
-        data.list_sources(path, folder, "val", count=1)
+    assert sources.list_sources("list.csv", folder)[0].names == train.names
+    with pytest.raises(sources.DataError, match="no partition 'tset', only train, val"):
+        sources.list_sources(path, folder, "tset")
+    with pytest.raises(
+        sources.DataError, match="--validation_split=val is what --split"
+    ):
+        sources.list_sources(path, folder, "val", "val")
+    with pytest.raises(sources.DataError, match="lower --validation_count"):
+        sources.list_sources(path, folder, "val", count=1)
 
 
 def test_partitions_without_names_must_be_chosen(folder):
     path = os.path.join(folder, "list.csv")
     with open(path, "w") as file:
         file.write("image_id,partition\n007.png,0\n002.png,1\n005.png,2\n")
-    with pytest.raises(data.DataError, match="by --split: 0, 1, 2"):
-        data.list_sources(path, folder)
-    train, validation = data.list_sources(path, folder, "0", "1")
+    with pytest.raises(sources.DataError, match="by --split: 0, 1, 2"):
+        sources.list_sources(path, folder)
+    train, validation = sources.list_sources(path, folder, "0", "1")
     assert (train.names, validation.names) == (["007.png"], ["002.png"])
 
 
@@ -276,56 +287,58 @@ def test_a_text_list_may_have_partitions_or_none(folder):
     with open(path, "w") as file:
         file.write("001.png 0\n002.png 1\n\n003.png 0\nmy face.png 0\n")
     write_picture(os.path.join(folder, "my face.png"), 77)
-    train, validation = data.list_sources(path, folder, "0", "1")
+    train, validation = sources.list_sources(path, folder, "0", "1")
     assert train.names == ["001.png", "003.png", "my face.png"]
     assert validation.names == ["002.png"]
     with open(path, "w") as file:
         file.writelines(f"{i:03d}.png\n" for i in range(12))
-    train, validation = data.list_sources(path, folder, count=3)
+    train, validation = sources.list_sources(path, folder, count=3)
     assert len(train) == 9 and len(validation) == 3
 
 
 def test_lists_that_cannot_be_used_say_what_is_wrong(folder):
     path = os.path.join(folder, "list.csv")
-    with pytest.raises(data.DataError, match="--data_list=.*No such file"):
-        data.list_sources(path, folder)
+    with pytest.raises(sources.DataError, match="--data_list=.*No such file"):
+        sources.list_sources(path, folder)
     with open(path, "w") as file:
         file.write("file\n001.png\nghost.png\n")
-    with pytest.raises(data.DataError, match="1 of 2 files are not there.*ghost.png"):
-        data.list_sources(path, folder, count=1)
+    with pytest.raises(
+        sources.DataError, match="1 of 2 files are not there.*ghost.png"
+    ):
+        sources.list_sources(path, folder, count=1)
     with open(path, "w") as file:
         file.write("001.png,train\n002.png,val\n")
-    with pytest.raises(data.DataError, match="the first line must name the columns"):
-        data.list_sources(path, folder, count=1)
+    with pytest.raises(sources.DataError, match="the first line must name the columns"):
+        sources.list_sources(path, folder, count=1)
     with open(path, "w") as file:
         file.write('file\n"' + "x" * 140_000)
-    with pytest.raises(data.DataError, match="--data_list=.*field larger"):
-        data.list_sources(path, folder, count=1)
+    with pytest.raises(sources.DataError, match="--data_list=.*field larger"):
+        sources.list_sources(path, folder, count=1)
     with open(path, "w") as file:
         file.write("")
-    with pytest.raises(data.DataError, match="the list is empty"):
-        data.list_sources(path, folder, count=1)
+    with pytest.raises(sources.DataError, match="the list is empty"):
+        sources.list_sources(path, folder, count=1)
 
 
 def test_the_fingerprint_follows_names_and_sizes_not_the_place(folder, tmp_path):
-    source = data.folder_source(folder)
-    first = data.fingerprint(source)
+    source = sources.folder_source(folder)
+    first = sources.fingerprint(source)
     moved = shutil.copytree(folder, tmp_path / "elsewhere")
-    assert data.fingerprint(data.folder_source(str(moved))) == first
-    fewer = data.FileSource(folder, source.names[1:], "fewer")
-    assert data.fingerprint(fewer) != first
+    assert sources.fingerprint(sources.folder_source(str(moved))) == first
+    fewer = sources.FileSource(folder, source.names[1:], "fewer")
+    assert sources.fingerprint(fewer) != first
     with open(os.path.join(folder, "004.png"), "ab") as file:
         file.write(b"changed")
-    assert data.fingerprint(source) != first
+    assert sources.fingerprint(source) != first
 
 
 def test_names_that_are_no_text_are_read_like_others(folder):
     strange = os.path.join(os.fsencode(folder), b"n\xe4me.png")
     os.rename(os.path.join(folder, "000.png"), strange)
-    source = data.folder_source(folder)
+    source = sources.folder_source(folder)
     assert len(source) == 30
-    data.fingerprint(source)
-    rest, held = data.hold_out(source, 5)
+    sources.fingerprint(source)
+    rest, held = sources.hold_out(source, 5)
     assert len(rest) + len(held) == 30
     assert sorted(numbers(take(source, 15, batch_size=2))) == list(range(30))
 
@@ -381,7 +394,7 @@ def stored_numbers(data_dir, split):
 
 
 def test_a_prepared_tfds_data_set_is_read_in_any_order(prepared_celeb_a):
-    train, validation = data.tfds_sources("celeb_a", prepared_celeb_a)
+    train, validation = sources.tfds_sources("celeb_a", prepared_celeb_a)
     assert (len(train), len(validation)) == (40, 8)
     expected = stored_numbers(prepared_celeb_a, "train")
     order = np.random.default_rng(0).permutation(40)
@@ -392,7 +405,7 @@ def test_a_prepared_tfds_data_set_is_read_in_any_order(prepared_celeb_a):
 
 
 def test_tfds_split_syntax_is_honoured(prepared_celeb_a):
-    train, validation = data.tfds_sources(
+    train, validation = sources.tfds_sources(
         "celeb_a", prepared_celeb_a, "train[5:17]", "train[90%:]+validation"
     )
     assert (len(train), len(validation)) == (12, 12)
@@ -402,10 +415,10 @@ def test_tfds_split_syntax_is_honoured(prepared_celeb_a):
 
 
 def test_wrong_tfds_names_and_splits_are_refused(prepared_celeb_a):
-    with pytest.raises(data.DataError, match="--dataset=celeb_b: not a TensorFlow"):
-        data.tfds_sources("celeb_b", prepared_celeb_a)
-    with pytest.raises(data.DataError, match="has the splits train, validation"):
-        data.tfds_sources("celeb_a", prepared_celeb_a, "training")
+    with pytest.raises(sources.DataError, match="--dataset=celeb_b: not a TensorFlow"):
+        sources.tfds_sources("celeb_b", prepared_celeb_a)
+    with pytest.raises(sources.DataError, match="has the splits train, validation"):
+        sources.tfds_sources("celeb_a", prepared_celeb_a, "training")
 
 
 def test_a_failed_download_says_how_to_use_a_folder(tmp_path, monkeypatch):
@@ -416,8 +429,8 @@ def test_a_failed_download_says_how_to_use_a_folder(tmp_path, monkeypatch):
         tfds.download.DownloadManager, "download_and_extract", no_network
     )
     monkeypatch.setattr(tfds.download.DownloadManager, "download", no_network)
-    with pytest.raises(data.DataError) as error:
-        data.tfds_sources("celeb_a", str(tmp_path))
+    with pytest.raises(sources.DataError) as error:
+        sources.tfds_sources("celeb_a", str(tmp_path))
     message = str(error.value)
     assert "ConnectionError: no route" in message
     assert "--flagfile=flags/celeba_folder.cfg --data_dir=" in message
@@ -425,7 +438,7 @@ def test_a_failed_download_says_how_to_use_a_folder(tmp_path, monkeypatch):
 
 
 def test_a_damaged_record_counts_as_an_unusable_picture(prepared_celeb_a):
-    train, _ = data.tfds_sources("celeb_a", prepared_celeb_a)
+    train, _ = sources.tfds_sources("celeb_a", prepared_celeb_a)
     intact = train._record
     train._record = lambda index: b"\xff\xff" if index == 3 else intact(index)
     loader = loader_of(train, share=0.1, crop=178)
@@ -443,8 +456,8 @@ def test_a_cut_tfrecord_shard_is_named(prepared_celeb_a):
     try:
         with open(shard, "wb") as file:
             file.write(whole[:-100])
-        with pytest.raises(data.DataError, match="ends early; prepare the data set"):
-            data.tfds_sources("celeb_a", prepared_celeb_a, "train")
+        with pytest.raises(sources.DataError, match="ends early; prepare the data set"):
+            sources.tfds_sources("celeb_a", prepared_celeb_a, "train")
     finally:
         with open(shard, "wb") as file:
             file.write(whole)

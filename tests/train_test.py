@@ -9,11 +9,11 @@ import sys
 import time
 
 import numpy as np
+import programs
 import pytest
 import tensorflow as tf
 from PIL import Image
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+from programs import ROOT, entries, weights, without_speed
 
 TINY = (
     "--dataset=synthetic_faces",
@@ -32,55 +32,12 @@ TINY = (
 )
 
 
-def command(*flags):
-    return [sys.executable, "train.py", *flags]
-
-
 def train(*flags, environment=None):
-    """Runs train.py to its end; returns (exit status, standard error)."""
-    process = subprocess.run(
-        command(*flags),
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    return process.returncode, process.stderr
+    return programs.run("train.py", *flags, environment=environment)
 
 
 def refusal(*flags):
-    """The one line with which train.py refuses flags."""
-    status, errors = train(*flags)
-    lines = [line for line in errors.splitlines() if line.startswith("train.py: ")]
-    assert status == 2, errors
-    assert len(lines) == 1, errors
-    assert "Traceback" not in errors
-    return lines[0]
-
-
-def entries(run_dir):
-    with open(os.path.join(run_dir, "metrics.jsonl")) as file:
-        return [json.loads(line) for line in file]
-
-
-def without_speed(log):
-    return [
-        {key: value for key, value in entry.items() if key != "images_per_second"}
-        for entry in log
-    ]
-
-
-def weights(run_dir, step):
-    reader = tf.train.load_checkpoint(
-        os.path.join(run_dir, "checkpoints", f"step-{step}")
-    )
-    return {
-        name: reader.get_tensor(name)
-        for name in reader.get_variable_to_shape_map()
-        if name.startswith(("model", "weights", "step"))
-    }
+    return programs.refusal("train.py", *flags)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +88,7 @@ def test_the_effective_flags_repeat_the_run(uninterrupted, tmp_path):
 def test_a_killed_run_resumes_bit_for_bit(uninterrupted, tmp_path):
     run_dir = str(tmp_path / "killed")
     process = subprocess.Popen(
-        command(*TINY, "--steps=12", f"--run_dir={run_dir}"),
+        [sys.executable, "train.py", *TINY, "--steps=12", f"--run_dir={run_dir}"],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,
     )
@@ -163,7 +120,7 @@ def test_sigterm_saves_a_checkpoint_and_the_same_command_goes_on(
     run_dir = str(tmp_path / "terminated")
     flags = [*TINY, "--checkpoint_every=1000", f"--run_dir={run_dir}"]
     process = subprocess.Popen(
-        command(*flags, "--steps=1000"),
+        [sys.executable, "train.py", *flags, "--steps=1000"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -268,25 +225,6 @@ def test_the_command_line_wins_over_a_flag_file_in_any_order(tmp_path):
     for flagfile in ([f"--flagfile={path}"], ["--flagfile", str(path)]):
         line = refusal("--crop=90", *flagfile, "--run_dir=r", "--steps=1")
         assert "--crop=90" in line
-
-
-@pytest.mark.parametrize(
-    "recipe", sorted(os.listdir(os.path.join(ROOT, "flags"))), ids=str
-)
-def test_every_recipe_is_accepted_up_to_its_data(recipe, tmp_path):
-    """Data that is not there is refused last, so the rest of the recipe was fine."""
-    line = refusal(
-        f"--flagfile=flags/{recipe}",
-        "--dataset=list",
-        "--split=",
-        "--validation_split=",
-        f"--data_dir={tmp_path}",
-        "--data_list=absent.csv",
-        "--width=0.05",
-        "--steps=7",
-        f"--run_dir={tmp_path}/run",
-    )
-    assert "--data_list=absent.csv: " in line
 
 
 def test_changed_data_is_refused_when_resuming(tmp_path):

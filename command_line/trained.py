@@ -1,0 +1,81 @@
+"""A trained method from the folder of its run, or from one of its checkpoints."""
+
+import os
+
+import tensorflow as tf
+from absl import flags
+
+from baselines.methods import METHODS
+from command_line import method_flags
+from command_line.parsing import UsageError
+from inpainting_tf import run_folder
+from inpainting_tf.training import Checkpoints
+
+
+def load(run_dir, checkpoint="newest"):
+    """Builds the method of a run by its recorded flags and restores its weights.
+
+    Args:
+      run_dir: run folder, see `run_folder`.
+      checkpoint: "newest", "best" (by validation), or a step that was kept.
+
+    Returns:
+      (model, recorded flags as dict name -> text, step).
+
+    Raises:
+      UsageError: no run folder, or no such checkpoint.
+      TrainingStopped: the checkpoint cannot be restored whole.
+    """
+    try:
+        recorded = run_folder.read_flags(run_dir)
+    except OSError as error:
+        raise UsageError(
+            f"{run_dir} is no run folder: flags.cfg cannot be read ({error.strerror})"
+        ) from None
+    method = recorded.get("method")
+    if method not in METHODS:
+        raise UsageError(f"{run_dir}/flags.cfg: --method={method} is unknown here")
+    prefix = _checkpoint_prefix(run_dir, checkpoint)
+    model = METHODS[method](**_arguments(method, recorded))
+    checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"))
+    step = checkpoints.restore(prefix, weights_only=True)
+    return model, recorded, step
+
+
+def _arguments(method, recorded):
+    """Keyword arguments of the class as they were recorded as text."""
+    values = flags.FlagValues()
+    method_flags.define(METHODS, values)
+    own = {"image_size": int, "width": float, "seed": int}
+    for name in own:
+        flags.DEFINE_string(name, None, "", flag_values=values)
+    values(["", *(f"--{name}={recorded[name]}" for name in values if name in recorded)])
+    shared = {
+        name: convert(values[name].value)
+        for name, convert in own.items()
+        if values[name].value is not None
+    }
+    given = method_flags.shared_arguments(METHODS[method], shared)
+    return given | method_flags.arguments(METHODS, method, values)
+
+
+def _checkpoint_prefix(run_dir, checkpoint):
+    folder = os.path.join(run_dir, "checkpoints")
+    if checkpoint == "best":
+        folder = os.path.join(folder, "best")
+    prefix = tf.train.latest_checkpoint(folder)
+    if prefix is not None and checkpoint not in ("newest", "best"):
+        prefix = os.path.join(folder, f"step-{checkpoint}")
+        if not os.path.exists(prefix + ".index"):
+            kept = sorted(
+                int(name[len("step-") : -len(".index")])
+                for name in os.listdir(folder)
+                if name.startswith("step-") and name.endswith(".index")
+            )
+            raise UsageError(
+                f"{folder}: no checkpoint of step {checkpoint}, only of "
+                f"{', '.join(map(str, kept))}"
+            )
+    if prefix is None:
+        raise UsageError(f"{folder} holds no checkpoint; train the run first")
+    return prefix

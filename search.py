@@ -1,0 +1,257 @@
+"""Completes pictures by a latent search of a trained dcgan, and measures them.
+
+    python search.py --flagfile=flags/siidgm_paper.cfg --gan=runs/dcgan
+    python search.py --flagfile=flags/symmetric_search_paper.cfg --gan=runs/dcgan \\
+        --dataset=folder --data_dir=faces --count=64 --restarts=4
+
+Writes to --output_dir: completed/*.png; grid.png, input, found, completed and truth
+side by side; losses.png and losses.npz, every iteration's losses; results.jsonl, one
+object per picture; flags.cfg. Holes and pictures are those of train.py's validation.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
+
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+from tqdm import tqdm
+
+from baselines.methods import SEARCHES
+from command_line import data_flags, method_flags, trained
+from command_line.parsing import UsageError, parse_flags, refuse
+from inpainting_tf import (
+    data,
+    evaluation,
+    figures,
+    images,
+    run_folder,
+    sources,
+    training,
+)
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("method", "siidgm", list(SEARCHES), "Search to complete by.")
+flags.DEFINE_string("gan", None, "Run folder of the trained dcgan that is searched.")
+flags.DEFINE_string(
+    "gan_checkpoint", "newest", "Its checkpoint: newest, or a step that was kept."
+)
+flags.DEFINE_string(
+    "split",
+    None,
+    "Pictures to complete: TFDS split syntax, a partition of --data_list, or a "
+    "synthetic_faces population. Default: test; all of a folder or of a list without "
+    "partitions.",
+)
+flags.DEFINE_integer("count", 8, "Number of pictures, the first ones.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 64, "Pictures searched at once.", lower_bound=1)
+flags.DEFINE_integer("seed", 0, "Decides the starting z.", lower_bound=0)
+flags.DEFINE_string("output_dir", None, "Folder for the results; new or empty.")
+flags.DEFINE_integer("grid_rows", 8, "Pictures shown in grid.png.", lower_bound=1)
+method_flags.define(SEARCHES)
+for module in (data_flags, method_flags):  # For --help.
+    flags.adopt_module_key_flags(module)
+
+
+def check_flags():
+    """Refuses impossible combinations before anything is built.
+
+    Raises:
+      UsageError: naming the flags and what to do.
+    """
+    for name in ("gan", "output_dir"):
+        if not FLAGS[name].value:
+            raise UsageError(f"--{name} is missing; {FLAGS[name].help}")
+    if os.path.isdir(FLAGS.output_dir) and os.listdir(FLAGS.output_dir):
+        raise UsageError(
+            f"--output_dir={FLAGS.output_dir} is not empty; use another folder"
+        )
+    data_flags.check({FLAGS.mask})
+    method_flags.check(SEARCHES, FLAGS.method)
+
+
+def load_gan():
+    """The trained dcgan; the images' size is its own unless --image_size was given.
+
+    Raises:
+      UsageError: the folder holds no run of a dcgan.
+    """
+    gan, recorded, step = trained.load(FLAGS.gan, FLAGS.gan_checkpoint)
+    if recorded["method"] != "dcgan":
+        raise UsageError(
+            f"--gan={FLAGS.gan} holds a run of {recorded['method']}; the searches need "
+            "one of dcgan"
+        )
+    if FLAGS["image_size"].using_default_value:
+        FLAGS.image_size = gan.image_size
+    elif FLAGS.image_size != gan.image_size:
+        raise UsageError(
+            f"--image_size={FLAGS.image_size}: {FLAGS.gan} makes "
+            f"{gan.image_size}x{gan.image_size} images; leave the flag out"
+        )
+    return gan, step
+
+
+def open_source():
+    """Opens the pictures to complete."""
+    if FLAGS.dataset == "synthetic_faces":
+        return sources.SyntheticFacesSource(FLAGS.split or "test", FLAGS.count)
+    if FLAGS.dataset == "folder":
+        if FLAGS.split:
+            raise UsageError("--dataset=folder has no splits; leave --split out")
+        return sources.folder_source(FLAGS.data_dir)
+    if FLAGS.dataset == "list":
+        return sources.list_source(FLAGS.data_list, FLAGS.data_dir, FLAGS.split)
+    return sources.tfds_sources(
+        FLAGS.dataset, FLAGS.data_dir, validation_split=FLAGS.split or "test"
+    )[1]
+
+
+def effective_flags():
+    """Every flag of this program that has a value, and the search's defaults."""
+    own = (FLAGS.find_module_defining_flag("method"), data_flags.__name__)
+    return method_flags.effective(SEARCHES, FLAGS.method, own)
+
+
+@dataclasses.dataclass
+class Results:
+    """What the searches gave, batch by batch; drawn and summed up at the end."""
+
+    output_dir: str
+    shown: dict = dataclasses.field(default_factory=dict)
+    losses: dict = dataclasses.field(default_factory=dict)
+    entries: list = dataclasses.field(default_factory=list)
+
+    def add(self, names, batch, outputs):
+        """Writes a batch's pictures and keeps its numbers."""
+        image, completed = batch["image"], outputs["completed"]
+        measures = evaluation.measure_each(image, completed)
+        floor = evaluation.measure_each(
+            image, evaluation.mean_color_fill(image, batch["mask"])
+        )
+        pictures = images.to_uint8(completed).numpy()
+        for i, name in enumerate(names):
+            number = len(self.entries)
+            stem = os.path.splitext(os.path.basename(name))[0]
+            file = os.path.join("completed", f"{number:05d}_{stem}.png")
+            images.write_png(os.path.join(self.output_dir, file), pictures[i])
+            self.entries.append(
+                {"name": name, "file": file}
+                | {key: float(value[i]) for key, value in measures.items()}
+                | {f"mean_color_fill/{k}": float(v[i]) for k, v in floor.items()}
+                | {
+                    "loss": float(outputs["loss"][i]),
+                    "steps": int(outputs["steps"][i]),
+                    "restart": int(outputs["restart"][i]),
+                }
+            )
+        for name in ("losses", "context_losses", "prior_losses", "z"):
+            self.losses.setdefault(name, []).append(outputs[name].numpy())
+        room = FLAGS.grid_rows - len(self.shown.get("truth", ()))
+        white = tf.ones_like(image)
+        for title, pixels in (
+            ("input", images.compose(image, white, batch["mask"])),
+            ("found", outputs["predicted"]),
+            ("completed", completed),
+            ("truth", image),
+        ):
+            shown = images.to_uint8(pixels[: max(room, 0)]).numpy()
+            self.shown[title] = [*self.shown.get(title, ()), *shown]
+
+    def mean(self, name):
+        return float(np.mean([entry[name] for entry in self.entries]))
+
+    def write(self):
+        """Writes the grid, the losses and the table."""
+        shown = {title: np.stack(pixels) for title, pixels in self.shown.items()}
+        scale = max(1, 128 // FLAGS.image_size)
+        grid = figures.sample_grid(shown, scale)
+        images.write_png(os.path.join(self.output_dir, "grid.png"), grid)
+        losses = {name: np.concatenate(parts) for name, parts in self.losses.items()}
+        np.savez(os.path.join(self.output_dir, "losses.npz"), **losses)
+        curves = figures.search_curves(
+            losses["context_losses"], losses["prior_losses"], FLAGS.method
+        )
+        images.write_png(os.path.join(self.output_dir, "losses.png"), curves)
+        lines = [json.dumps(entry) + "\n" for entry in self.entries]
+        run_folder.write_text(
+            os.path.join(self.output_dir, "results.jsonl"), "".join(lines)
+        )
+
+
+def run():
+    """Searches for every picture the flags name; returns the exit status."""
+    check_flags()
+    gan, step = load_gan()
+    arguments = method_flags.arguments(SEARCHES, FLAGS.method)
+    search = SEARCHES[FLAGS.method](gan, seed=FLAGS.seed, **arguments)
+    bank = data_flags.load_mask_bank()
+    draw_mask = data_flags.mask_rule(FLAGS.mask, bank)
+    source = open_source()
+    count = min(FLAGS.count, len(source))
+    loader = data_flags.loader(source)
+    batches = data.fixed_batches(
+        source,
+        loader,
+        draw_mask,
+        size=FLAGS.image_size,
+        batch_size=min(FLAGS.batch_size, count),
+        seed=0,
+        count=count,
+    )
+    try:
+        os.makedirs(os.path.join(FLAGS.output_dir, "completed"), exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--output_dir={FLAGS.output_dir}: cannot write there ({error.strerror})"
+        ) from None
+    in_effect = effective_flags()
+    run_folder.write_flags(FLAGS.output_dir, in_effect)
+    complete = tf.function(search.complete, reduce_retracing=True)
+    training.say(
+        f"{FLAGS.method}: {count} pictures, {in_effect['iterations']} iterations each at "
+        f"most, dcgan at step {step}"
+    )
+    results = Results(FLAGS.output_dir)
+    began = time.monotonic()
+    try:
+        with tqdm(total=count, unit="picture", disable=not sys.stderr.isatty()) as bar:
+            for batch in batches:
+                first, size = len(results.entries), int(batch["image"].shape[0])
+                names = [source.name(i) for i in range(first, first + size)]
+                results.add(names, batch, complete(batch["image"], batch["mask"]))
+                bar.update(size)
+    except tf.errors.OpError:
+        if loader.failure is None:
+            raise
+        raise loader.failure from None
+    finally:
+        data_flags.report_unusable(loader.broken, training.say)
+    seconds = time.monotonic() - began
+    results.write()
+    for label, prefix in (("mean-colour fill", "mean_color_fill/"), ("completed", "")):
+        measures = {k: results.mean(prefix + k) for k in evaluation.MEASURES}
+        training.say(f"{label}: {training.describe(measures)}")
+    training.say(
+        f"{seconds / count:.1f} s per picture; look at "
+        f"{os.path.join(FLAGS.output_dir, 'grid.png')}"
+    )
+    return 0
+
+
+def main(_):
+    logging.set_verbosity(logging.WARNING)
+    try:
+        sys.exit(run())
+    except (ValueError, training.TrainingStopped) as error:
+        refuse("search.py", error)
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)
