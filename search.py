@@ -12,6 +12,7 @@ object per picture; flags.cfg. Holes and pictures are those of train.py's valida
 import dataclasses
 import json
 import os
+import signal
 import sys
 import time
 
@@ -72,7 +73,6 @@ def check_flags():
         raise UsageError(
             f"--output_dir={FLAGS.output_dir} is not empty; use another folder"
         )
-    data_flags.check({FLAGS.mask})
     method_flags.check(SEARCHES, FLAGS.method)
 
 
@@ -108,9 +108,7 @@ def open_source():
         return sources.folder_source(FLAGS.data_dir)
     if FLAGS.dataset == "list":
         return sources.list_source(FLAGS.data_list, FLAGS.data_dir, FLAGS.split)
-    return sources.tfds_sources(
-        FLAGS.dataset, FLAGS.data_dir, validation_split=FLAGS.split or "test"
-    )[1]
+    return sources.tfds_source(FLAGS.dataset, FLAGS.data_dir, FLAGS.split or "test")
 
 
 def effective_flags():
@@ -174,7 +172,9 @@ class Results:
         grid = figures.sample_grid(shown, scale)
         images.write_png(os.path.join(self.output_dir, "grid.png"), grid)
         losses = {name: np.concatenate(parts) for name, parts in self.losses.items()}
-        np.savez(os.path.join(self.output_dir, "losses.npz"), **losses)
+        path = os.path.join(self.output_dir, "losses.npz")
+        np.savez(path + ".tmp.npz", **losses)
+        os.replace(path + ".tmp.npz", path)
         curves = figures.search_curves(
             losses["context_losses"], losses["prior_losses"], FLAGS.method
         )
@@ -189,6 +189,7 @@ def run():
     """Searches for every picture the flags name; returns the exit status."""
     check_flags()
     gan, step = load_gan()
+    data_flags.check({FLAGS.mask})  # Only now is the size of the images known.
     arguments = method_flags.arguments(SEARCHES, FLAGS.method)
     search = SEARCHES[FLAGS.method](gan, seed=FLAGS.seed, **arguments)
     bank = data_flags.load_mask_bank()
@@ -212,6 +213,8 @@ def run():
             f"--output_dir={FLAGS.output_dir}: cannot write there ({error.strerror})"
         ) from None
     in_effect = effective_flags()
+    # What newest is changes when the GAN is trained on.
+    in_effect["gan_checkpoint"] = str(step)
     run_folder.write_flags(FLAGS.output_dir, in_effect)
     complete = tf.function(search.complete, reduce_retracing=True)
     training.say(
@@ -220,28 +223,46 @@ def run():
     )
     results = Results(FLAGS.output_dir)
     began = time.monotonic()
+    interrupted = False
+    searched = 0
     try:
         with tqdm(total=count, unit="picture", disable=not sys.stderr.isatty()) as bar:
             for batch in batches:
-                first, size = len(results.entries), int(batch["image"].shape[0])
-                names = [source.name(i) for i in range(first, first + size)]
-                results.add(names, batch, complete(batch["image"], batch["mask"]))
+                size = int(batch["image"].shape[0])
+                names = [source.name(i) for i in range(searched, searched + size)]
+                usable = [
+                    i for i, name in enumerate(names) if name not in loader.broken
+                ]
+                outputs = complete(batch["image"], batch["mask"])
+                results.add(
+                    [names[i] for i in usable],
+                    {key: tf.gather(value, usable) for key, value in batch.items()},
+                    {key: tf.gather(value, usable) for key, value in outputs.items()},
+                )
+                searched += size
                 bar.update(size)
     except tf.errors.OpError:
         if loader.failure is None:
             raise
         raise loader.failure from None
+    except KeyboardInterrupt:
+        interrupted = True
     finally:
-        data_flags.report_unusable(loader.broken, training.say)
+        data_flags.report_unusable(loader.broken, training.say, fate="left out")
+    if not results.entries:
+        raise UsageError("nothing was completed")
     seconds = time.monotonic() - began
     results.write()
     for label, prefix in (("mean-colour fill", "mean_color_fill/"), ("completed", "")):
         measures = {k: results.mean(prefix + k) for k in evaluation.MEASURES}
         training.say(f"{label}: {training.describe(measures)}")
     training.say(
-        f"{seconds / count:.1f} s per picture; look at "
+        f"{seconds / searched:.1f} s per picture; look at "
         f"{os.path.join(FLAGS.output_dir, 'grid.png')}"
     )
+    if interrupted:
+        training.say(f"interrupted after {searched} of {count} pictures")
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -249,8 +270,12 @@ def main(_):
     logging.set_verbosity(logging.WARNING)
     try:
         sys.exit(run())
+    except OSError as error:
+        refuse("search.py", f"{error.filename or '--output_dir'}: {error.strerror}")
     except (ValueError, training.TrainingStopped) as error:
         refuse("search.py", error)
+    except KeyboardInterrupt:  # Before the first picture.
+        sys.exit(128 + signal.SIGINT)
 
 
 if __name__ == "__main__":

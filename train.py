@@ -278,8 +278,12 @@ def run():
             keep=FLAGS.keep,
             jit_compile=FLAGS.jit_compile,
         )
-    except tf.errors.OpError:
+    except tf.errors.OpError as error:
         failure = loader.failure or validation_loader.failure
+        if failure is None and "assertion failed: " in error.message:
+            # What a method found wrong with a batch, such as a hole it cannot take.
+            said = error.message.partition("assertion failed: ")[2].splitlines()[0]
+            failure = ValueError(said.partition("]")[0].lstrip("["))
         if failure is None:
             raise
         raise failure from None

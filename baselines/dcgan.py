@@ -247,10 +247,12 @@ class DCGAN(keras.Model):
             name="discriminator",
         )
         self.discriminator(tf.zeros([1, image_size, image_size, 3]))
-        self.generator_optimizer = adam(learning_rate, beta_1, beta_2)
+        if discriminator_learning_rate is None:
+            discriminator_learning_rate = learning_rate
+        self.generator_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)
         self.generator_optimizer.build(self.generator.trainable_variables)
         self.discriminator_optimizer = adam(
-            discriminator_learning_rate or learning_rate, beta_1, beta_2
+            discriminator_learning_rate, beta_1, beta_2, epsilon=1e-8
         )
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.built = True

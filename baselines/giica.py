@@ -152,14 +152,14 @@ class GIICA(keras.Model):
             width=width, padding=padding, name="refinement"
         )
         self.refinement_network(picture, hole)
-        self.generator_optimizer = adam(learning_rate, beta_1, beta_2)
+        self.generator_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)
         self.generator_optimizer.build(self._generator_weights())
 
         self.local_critic = Critic(LOCAL_CHANNELS, width=width, name="local_critic")
         self.local_critic(tf.zeros([1, local_patch_size, local_patch_size, 3]))
         self.global_critic = Critic(GLOBAL_CHANNELS, width=width, name="global_critic")
         self.global_critic(picture)
-        self.critic_optimizer = adam(learning_rate, beta_1, beta_2)
+        self.critic_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)
         self.critic_optimizer.build(self._critic_weights())
         self.built = True
 
@@ -215,7 +215,11 @@ class GIICA(keras.Model):
                 pretraining, self._critic_step, self._no_critic_step, critic_batch
             )
             apply_gradients(
-                self.critic_optimizer, gradients, self._critic_weights(), self.clip_norm
+                self.critic_optimizer,
+                gradients,
+                self._critic_weights(),
+                self.clip_norm,
+                when=~pretraining if self.coarse_pretraining_steps else None,
             )
         generator_results, gradients = self._unless(
             pretraining, self._generator_step, self._coarse_step, generator_batch

@@ -37,14 +37,14 @@ from command_line import method_flags, parsing
 from inpainting_tf import run_folder, training
 
 FLAGS = flags.FLAGS
-METHODS = {"giica_tf1": "giica", "glcic_tf1": "glcic", "dcgan_pb": "dcgan"}
+FORMATS = {"giica_tf1": "giica", "glcic_tf1": "glcic", "dcgan_pb": "dcgan"}
 
 
 def convert(released_format, source, output, *, image_size=None, bgr=True):
     """Reads released weights and writes the run folder of the method they belong to.
 
     Args:
-      released_format: a key of METHODS.
+      released_format: a key of FORMATS.
       source: checkpoint prefix, folder with a checkpoint, or .pb file.
       output: the run folder, which must not exist or be empty.
       image_size: side of the training images where the source does not decide it.
@@ -97,7 +97,7 @@ def convert(released_format, source, output, *, image_size=None, bgr=True):
         "parameters": model.count_params(),
         "data": {},  # Unknown; a training run never goes on in this folder.
     }
-    method = METHODS[released_format]
+    method = FORMATS[released_format]
     _write(output, {"method": method, **arguments}, facts, model, step)
     summary = (
         f"{method}: {len(used)} of {len(variables)} variables used, "
@@ -148,7 +148,7 @@ def _write(output, arguments, facts, model, step):
 
 def define_flags():
     """Defines the program's flags; importing the functions alone does not."""
-    flags.DEFINE_enum("format", None, list(METHODS), "What --source is.")
+    flags.DEFINE_enum("format", None, list(FORMATS), "What --source is.")
     flags.DEFINE_string("source", None, "Checkpoint prefix or folder, or .pb file.")
     flags.DEFINE_string("output", None, "Run folder to write; must be new or empty.")
     flags.DEFINE_integer(

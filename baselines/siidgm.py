@@ -10,36 +10,14 @@ Outputs: completed, with the known pixels untouched; predicted = G(z); z and los
 
 Stages: importance weights; search; Poisson blending; compose.
 
-Defaults follow the paper. `PROGRAM` and `PROGRAM_EXTENSIONS` hold the arguments that
-follow the two branches of the widely used program. What stays different from it: an
-example never depends on its batch mates, known pixels come back unchanged (its
-unblended output mixes in G by the importance weights), and blended values are clipped
-to [-1, 1] (it lets them exceed white). Its z starts differ, as random draws do.
+Defaults follow the paper; flags/siidgm_author.cfg and flags/siidgm_extensions.cfg hold
+the arguments that follow the two branches of the widely used program. What stays
+different from it: an example never depends on its batch mates, and its z starts
+differ, as random draws do.
 """
 
 from inpainting_tf.latent_completion import LatentCompletion
 from inpainting_tf.latent_search import importance_weights
-
-PROGRAM = {
-    "neighbourhood": 7,
-    "weighting": "known",
-    "prior": "non_saturating",
-    "prior_weight": 0.1,
-    "iterations": 999,  # Of 1000; its picture is the one before the last step.
-    "start": "normal",
-    "optimizer": "nesterov",
-    "learning_rate": 0.01,
-    "momentum": 0.9,
-    "keep": "last",
-    "border": "wrap",
-}
-PROGRAM_EXTENSIONS = PROGRAM | {
-    "neighbourhood": 15,
-    "weighting": "missing",
-    "prior_weight": 0.2,
-    "iterations": 2999,
-    "learning_rate": 3e-4,
-}
 
 
 class SIIDGM:
@@ -69,12 +47,14 @@ class SIIDGM:
         momentum=0.9,
         beta_1=0.9,
         beta_2=0.999,
+        epsilon=1e-8,
         patience=0,
         min_improvement=1e-3,
         keep="best",
         group_size=2,
         blending="poisson",
         border="natural",
+        clip_blended=True,
     ):
         """
         Args:
@@ -82,9 +62,10 @@ class SIIDGM:
             `baselines.dcgan.DCGAN`.
           neighbourhood, weighting: see `importance_weights` (`weighting` is its mode).
           context, prior, prior_weight, iterations, restarts, seed, start, optimizer,
-            learning_rate, momentum, beta_1, beta_2, patience, min_improvement, keep,
+            learning_rate, momentum, beta_1, beta_2, epsilon, patience, min_improvement,
+            keep,
             group_size: see `latent_search.search`.
-          blending, border: see `latent_completion.search_and_blend`.
+          blending, border, clip_blended: see `latent_completion.search_and_blend`.
         """
         constants = dict(locals())
         for name in ("self", "gan", "neighbourhood", "weighting"):

@@ -141,16 +141,17 @@ def loader(source, on_broken=None):
     )
 
 
-def report_unusable(broken, say, whole_list=None):
+def report_unusable(broken, say, whole_list=None, fate="replaced"):
     """Names the pictures that had to be skipped.
 
     Args:
       broken: dict name -> reason.
       say: prints a line.
       whole_list: path of the file that names them all, if there is one.
+      fate: what became of them.
     """
     for name, reason in sorted(broken.items())[:5]:
-        say(f"unusable picture, replaced: {name}: {reason}")
+        say(f"unusable picture, {fate}: {name}: {reason}")
     if len(broken) > 5:
         where = f", all in {os.path.normpath(whole_list)}" if whole_list else ""
         say(f"and {len(broken) - 5} more{where}")

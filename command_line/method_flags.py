@@ -224,13 +224,17 @@ _FLAGS = {
     ),
     "keep": (*_choice("best", "last"), "The z that is returned."),
     "blending": (
-        *_choice("poisson", "none"),
-        "How the found image comes into the hole.",
+        *_choice("poisson", "none", "weights"),
+        (
+            "How the found image comes into the hole; weights: over known pixels too, as "
+            "the widely used program does without blending."
+        ),
     ),
     "border": (
         *_choice("natural", "wrap"),
         "Of the blending at the image's border; wrap: as the widely used program.",
     ),
+    "clip_blended": (_BOOL, {}, "False lets blended values exceed white."),
     # Optimisation.
     "optimizer": (flags.DEFINE_string, {}, "Rule of the updates."),
     "learning_rate": (_FLOAT, _NOT_NEGATIVE, "Rate of the optimizer."),
@@ -242,6 +246,7 @@ _FLAGS = {
     "momentum": (_FLOAT, {"lower_bound": 0, "upper_bound": 1}, "Of Nesterov's rule."),
     "beta_1": (_FLOAT, _DECAY, "Adam's decay of the first moment."),
     "beta_2": (_FLOAT, _DECAY, "Adam's decay of the second moment."),
+    "epsilon": (_FLOAT, {"lower_bound": 1e-30}, "Adam's, below its fraction line."),
     "clip_norm": (
         _FLOAT,
         {"lower_bound": 1e-12},

@@ -35,7 +35,7 @@ def load(run_dir, checkpoint="newest"):
     method = recorded.get("method")
     if method not in METHODS:
         raise UsageError(f"{run_dir}/flags.cfg: --method={method} is unknown here")
-    prefix = _checkpoint_prefix(run_dir, checkpoint)
+    prefix = checkpoint_prefix(run_dir, checkpoint)
     model = METHODS[method](**_arguments(method, recorded))
     checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"))
     step = checkpoints.restore(prefix, weights_only=True)
@@ -49,7 +49,10 @@ def _arguments(method, recorded):
     own = {"image_size": int, "width": float, "seed": int}
     for name in own:
         flags.DEFINE_string(name, None, "", flag_values=values)
-    values(["", *(f"--{name}={recorded[name]}" for name in values if name in recorded)])
+    try:
+        values([""] + [f"--{n}={recorded[n]}" for n in values if n in recorded])
+    except flags.Error as error:
+        raise UsageError(f"flags.cfg of the run: {error}") from None
     shared = {
         name: convert(values[name].value)
         for name, convert in own.items()
@@ -59,7 +62,7 @@ def _arguments(method, recorded):
     return given | method_flags.arguments(METHODS, method, values)
 
 
-def _checkpoint_prefix(run_dir, checkpoint):
+def checkpoint_prefix(run_dir, checkpoint):
     folder = os.path.join(run_dir, "checkpoints")
     if checkpoint == "best":
         folder = os.path.join(folder, "best")

@@ -14,13 +14,21 @@ import tensorflow as tf
 
 from inpainting_tf import images
 from inpainting_tf.blending import poisson_blend
-from inpainting_tf.latent_search import search
+from inpainting_tf.latent_search import check_constants, search
 
-BLENDINGS = ("poisson", "none")
+BLENDINGS = ("poisson", "none", "weights")
 
 
 def search_and_blend(
-    gan, image, mask, terms, *, blending="poisson", border="natural", **constants
+    gan,
+    image,
+    mask,
+    terms,
+    *,
+    blending="poisson",
+    border="natural",
+    clip_blended=True,
+    **constants,
 ):
     """A whole completion: search, then the found image blended into the hole.
 
@@ -31,21 +39,22 @@ def search_and_blend(
         anything.
       mask: float32 [B, S, S, 1], 1 = missing.
       terms: see `latent_search.search`.
-      blending: "poisson" or "none" (the found pixels as they are).
+      blending: "poisson"; "none", the found pixels as they are; or "weights", which
+        is what the widely used program does without blending: known pixels too are
+        mixed with the found ones, by the importance weights.
       border: of `poisson_blend`.
+      clip_blended: False lets blended values exceed white, as that program does.
       **constants: of `latent_search.search`.
 
     Returns:
-      dict: `completed` [B, S, S, 3] in [-1, 1] where the image is, `predicted` (the
+      dict: `completed` [B, S, S, 3], known pixels untouched (but for "weights") and in
+      [-1, 1] where the image is, `predicted` (the
       found image) and all that `latent_search.search` returns but `image`.
 
     Raises:
       ValueError: an unknown blending.
     """
-    if blending not in BLENDINGS:
-        raise ValueError(
-            f"blending={blending!r} is unknown; choose one of {', '.join(BLENDINGS)}"
-        )
+    _check_blending(blending)
     found = search(
         gan.generate, gan.score, terms, latent_size=gan.latent_size, **constants
     )
@@ -54,12 +63,26 @@ def search_and_blend(
     if blending == "poisson":
         # Black is 0 here, for the border that takes the outside for black.
         blended = poisson_blend(image + 1.0, predicted + 1.0, mask, border=border)
-        filling = tf.clip_by_value(blended - 1.0, -1.0, 1.0)
+        filling = tf.maximum(blended - 1.0, -1.0)
+        if clip_blended:
+            filling = tf.minimum(filling, 1.0)
+    completed = images.compose(image, filling, mask)
+    if blending == "weights":
+        weights = terms[0][1]
+        known = images.erase(image, mask)
+        completed = weights * known + (1.0 - weights) * predicted
     return {
-        "completed": images.compose(image, filling, mask),
+        "completed": completed,
         "predicted": predicted,
         **found,
     }
+
+
+def _check_blending(blending):
+    if blending not in BLENDINGS:
+        raise ValueError(
+            f"blending={blending!r} is unknown; choose one of {', '.join(BLENDINGS)}"
+        )
 
 
 class LatentCompletion:
@@ -74,9 +97,19 @@ class LatentCompletion:
         Args:
           name: of the method, for messages.
           gan: see `search_and_blend`.
-          terms: function (image, mask) -> terms of the context loss, see `latent_search.search`.
-          constants: dict of the keywords of `search_and_blend` and `latent_search.search`.
+          terms: function (image, mask) -> terms of the context loss, see
+            `latent_search.search`.
+          constants: dict of the keywords of `search_and_blend` and
+            `latent_search.search`, all of them.
+
+        Raises:
+          ValueError: constants that cannot be, now and not in the graph.
         """
+        check_constants(**constants)
+        _check_blending(constants["blending"])
+        size = gan.image_size
+        image = tf.zeros([1, size, size, 3])
+        terms(image, image[..., :1])  # Refuses what importance weights cannot be.
         self.name = name
         self.gan = gan
         self.terms = terms

@@ -158,7 +158,7 @@ def nesterov_step(z, velocity, gradient, learning_rate, momentum):
     return z, next_velocity
 
 
-def adam_step(z, slots, gradient, step, learning_rate, beta_1, beta_2, epsilon=1e-8):
+def adam_step(z, slots, gradient, step, learning_rate, beta_1, beta_2, epsilon):
     """Adam on z (Kingma and Ba 2015, algorithm 1).
 
     Args:
@@ -199,6 +199,7 @@ def search(
     momentum=0.9,
     beta_1=0.9,
     beta_2=0.999,
+    epsilon=1e-8,
     patience=0,
     min_improvement=1e-3,
     keep="best",
@@ -225,7 +226,7 @@ def search(
       optimizer: "adam" or "nesterov". z is clipped to [-1, 1] after each step.
       learning_rate: of either.
       momentum: of Nesterov.
-      beta_1, beta_2: of Adam.
+      beta_1, beta_2, epsilon: of Adam.
       patience: an example stops, its z frozen, when for so many iterations its lowest
         loss has not fallen; 0 never stops early.
       min_improvement: what counts as falling: more than this share of the absolute
@@ -248,15 +249,16 @@ def search(
     Raises:
       ValueError: an unknown choice, a count below 1, a negative group size.
     """
-    _check_choice("context", context, CONTEXTS)
-    _check_choice("prior", prior, PRIORS)
-    _check_choice("optimizer", optimizer, OPTIMIZERS)
-    _check_choice("keep", keep, KEPT)
-    for name, count in (("restarts", restarts), ("iterations", iterations)):
-        if not tf.is_tensor(count) and count < 1:
-            raise ValueError(f"{name}={count}: must be at least 1")
-    if group_size < 0:
-        raise ValueError(f"group_size={group_size}: must be at least 0 (0 = all)")
+    check_constants(
+        context=context,
+        prior=prior,
+        optimizer=optimizer,
+        keep=keep,
+        start=start,
+        restarts=restarts,
+        iterations=iterations,
+        group_size=group_size,
+    )
     examples = tf.shape(terms[0][0])[0]
     if start_z is None:
         if keys is None:
@@ -280,7 +282,7 @@ def search(
     def step_z(z, slots, gradient, step):
         if optimizer == "adam":
             return adam_step(
-                z, slots, gradient, step + 1, learning_rate, beta_1, beta_2
+                z, slots, gradient, step + 1, learning_rate, beta_1, beta_2, epsilon
             )
         z, velocity = nesterov_step(z, slots[0], gradient, learning_rate, momentum)
         return z, (velocity, slots[1])
@@ -408,6 +410,26 @@ def search(
         "prior_losses": prior_losses,
         "restart": restart,
     }
+
+
+def check_constants(
+    *, context, prior, optimizer, keep, start, restarts, iterations, group_size, **_
+):
+    """Refuses constants that `search` cannot take; further ones are not looked at.
+
+    Raises:
+      ValueError: an unknown choice, or a count below the smallest possible.
+    """
+    _check_choice("context", context, CONTEXTS)
+    _check_choice("prior", prior, PRIORS)
+    _check_choice("optimizer", optimizer, OPTIMIZERS)
+    _check_choice("keep", keep, KEPT)
+    _check_choice("start", start, STARTS)
+    for name, count in (("restarts", restarts), ("iterations", iterations)):
+        if not tf.is_tensor(count) and count < 1:
+            raise ValueError(f"{name}={count}: must be at least 1")
+    if group_size < 0:
+        raise ValueError(f"group_size={group_size}: must be at least 0 (0 = all)")
 
 
 def _check_choice(name, value, choices):

@@ -296,6 +296,26 @@ def tfds_sources(name, data_dir=None, split="train", validation_split=None):
     Raises:
       DataError: unknown name or split, no image feature, or a failed download.
     """
+    builder = _tfds_builder(name, data_dir)
+    validation_split = validation_split or _first_of(
+        VALIDATION_NAMES, builder.info.splits
+    )
+    if validation_split is None:
+        raise DataError(
+            f"--dataset={name} has only the splits {', '.join(builder.info.splits)}; "
+            "part one yourself, such as --split=train[:90%] "
+            "--validation_split=train[90%:]"
+        )
+    return TfdsSource(builder, split), TfdsSource(builder, validation_split)
+
+
+def tfds_source(name, data_dir=None, split="test"):
+    """One split of a TensorFlow Datasets data set; see `tfds_sources`."""
+    return TfdsSource(_tfds_builder(name, data_dir), split)
+
+
+def _tfds_builder(name, data_dir):
+    """The TFDS builder of a data set, which is prepared where that is not done yet."""
     import tensorflow_datasets as tfds  # Slow to import; only TFDS users pay for it.
 
     try:
@@ -327,16 +347,7 @@ def tfds_sources(name, data_dir=None, split="train", validation_split=None):
             f"--dataset={name}: has no `image` feature, only "
             f"{', '.join(builder.info.features)}"
         )
-    validation_split = validation_split or _first_of(
-        VALIDATION_NAMES, builder.info.splits
-    )
-    if validation_split is None:
-        raise DataError(
-            f"--dataset={name} has only the splits {', '.join(builder.info.splits)}; "
-            "part one yourself, such as --split=train[:90%] "
-            "--validation_split=train[90%:]"
-        )
-    return TfdsSource(builder, split), TfdsSource(builder, validation_split)
+    return builder
 
 
 def _tfrecord_records(instruction):

@@ -81,12 +81,14 @@ class SymmetricSearch:
         momentum=0.9,
         beta_1=0.9,
         beta_2=0.999,
+        epsilon=1e-8,
         patience=0,
         min_improvement=1e-3,
         keep="best",
         group_size=2,
         blending="poisson",
         border="natural",
+        clip_blended=True,
     ):
         """
         Args:
@@ -95,9 +97,10 @@ class SymmetricSearch:
           literal: see `symmetric_terms`.
           neighbourhood, weighting: see `importance_weights` (`weighting` is its mode).
           context, prior, prior_weight, iterations, restarts, seed, start, optimizer,
-            learning_rate, momentum, beta_1, beta_2, patience, min_improvement, keep,
+            learning_rate, momentum, beta_1, beta_2, epsilon, patience, min_improvement,
+            keep,
             group_size: see `latent_search.search`.
-          blending, border: see `latent_completion.search_and_blend`.
+          blending, border, clip_blended: see `latent_completion.search_and_blend`.
         """
         constants = dict(locals())
         for name in ("self", "gan", "literal", "neighbourhood", "weighting"):

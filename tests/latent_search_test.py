@@ -8,11 +8,15 @@ import json
 import os
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 
-from baselines.siidgm import PROGRAM, PROGRAM_EXTENSIONS, SIIDGM
+from baselines.dcgan import DCGAN
+from baselines.siidgm import SIIDGM
+from command_line import method_flags
 from inpainting_tf import latent_search, masks
 from inpainting_tf.latent_search import importance_weights, initial_z, search
 from inpainting_tf.symmetric_search import SymmetricSearch, mirror, symmetric_terms
@@ -67,11 +71,24 @@ class RecordedGAN:
         return flat @ w["d_dense_kernel"] + w["d_dense_bias"]
 
 
+def recipe_constants(recipe):
+    """What a recipe of search.py says about the search."""
+    values = flags.FlagValues()
+    method_flags.define({"siidgm": SIIDGM}, values)
+    path = pathlib.Path(__file__).parent.parent / "flags" / f"{recipe}.cfg"
+    lines = [line for line in path.read_text().splitlines() if line[:1] == "-"]
+    names = [line.lstrip("-").partition("=")[0].removeprefix("no") for line in lines]
+    known = [line for line, name in zip(lines, names, strict=True) if name in values]
+    values(["", *known])
+    return method_flags.arguments({"siidgm": SIIDGM}, "siidgm", values)
+
+
 def recorded_case(path):
     """(golden, gan, image, mask, constants of the search) of one recording."""
     golden = np.load(path)
     meta = json.loads(str(golden["meta"]))
-    program = PROGRAM if meta["branch"] == "master" else PROGRAM_EXTENSIONS
+    recipe = {"master": "siidgm_author", "extensions": "siidgm_extensions"}
+    program = recipe_constants(recipe[meta["branch"]])
     constants = program | {
         "prior_weight": meta["lambda_p"],
         "learning_rate": meta["lr"],
@@ -89,7 +106,7 @@ def recorded_case(path):
 
 def recorded_search(gan, terms, start_z, constants, **changes):
     """The program's descent from given z, with the constants that `search` knows."""
-    outside = ("neighbourhood", "weighting", "border")
+    outside = ("neighbourhood", "weighting", "border", "blending", "clip_blended")
     arguments = {k: v for k, v in constants.items() if k not in outside}
 
     @tf.function
@@ -220,7 +237,7 @@ def test_search_follows_the_recorded_trajectory_while_it_is_well_conditioned(pat
 
 @pytest.mark.parametrize("path", recordings("siidgm_*.npz"))
 def test_method_given_the_recorded_picture_makes_the_recorded_result(path):
-    golden, gan, image, mask, _, _ = recorded_case(path)
+    golden, gan, image, mask, constants, _ = recorded_case(path)
 
     class Found:
         """A GAN that generates the recorded picture whatever z is."""
@@ -230,10 +247,15 @@ def test_method_given_the_recorded_picture_makes_the_recorded_result(path):
         def generate(self, z):
             return golden["G_last"] + 0 * tf.reduce_sum(z)
 
-    method = SIIDGM(Found(), iterations=1, border="wrap", keep="last", group_size=0)
-    # Its pictures are in [0, 1], and what the blending makes brighter stays.
-    expected = np.minimum(2 * golden["post_blend"] - 1, 1)
-    np.testing.assert_allclose(method(image, mask), expected, rtol=0, atol=4e-6)
+    constants |= {"iterations": 1, "group_size": 0}
+    # Its blended pictures are in [0, 1], and what the blending makes brighter stays.
+    expected = 2 * golden["post_blend"] - 1
+    completed = SIIDGM(Found(), **constants)(image, mask)
+    np.testing.assert_allclose(completed, expected, rtol=0, atol=4e-6)
+    clipped = SIIDGM(Found(), **constants | {"clip_blended": True})(image, mask)
+    np.testing.assert_allclose(clipped, np.minimum(expected, 1), rtol=0, atol=4e-6)
+    mixed = SIIDGM(Found(), **constants | {"blending": "weights"})(image, mask)
+    np.testing.assert_allclose(mixed, 2 * golden["post_noblend"] - 1, atol=4e-6)
 
 
 # ------------------------------------------------------------ importance weights
@@ -404,6 +426,24 @@ def test_example_alone_in_a_batch_and_in_another_place_gives_the_same():
 @pytest.mark.skipif(
     bool(tf.config.list_physical_devices("GPU")), reason="promised on a CPU only"
 )
+@pytest.mark.skipif(
+    bool(tf.config.list_physical_devices("GPU")), reason="promised on CPUs only"
+)
+def test_a_dcgan_is_searched_to_the_same_bits_alone_and_in_a_batch_of_64():
+    keras.utils.set_random_seed(3)
+    gan = DCGAN(image_size=64, width=0.05)
+    rng = np.random.default_rng(3)
+    image = rng.uniform(-1, 1, [64, 64, 64, 3]).astype(np.float32)
+    seeds = tf.stack([tf.range(64), tf.zeros([64], tf.int32)], axis=1)
+    mask, _ = masks.draw_batch("random_box", seeds, 64, 64)
+    complete = tf.function(SIIDGM(gan, iterations=30).complete, reduce_retracing=True)
+    together = complete(image, mask)
+    for i in (0, 63):
+        alone = complete(image[i : i + 1], mask[i : i + 1])
+        for name in ("z", "completed", "losses"):
+            np.testing.assert_array_equal(together[name][i], alone[name][0], name)
+
+
 def test_rounding_does_not_tell_alone_from_a_batch_of_64():
     """Hundreds of steps on the kinks of ReLU and l1 make anything of a last bit."""
 

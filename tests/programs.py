@@ -41,7 +41,7 @@ def run(program, *flags, environment=None):
         env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **(environment or {})},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     return process.returncode, process.stderr
@@ -70,7 +70,7 @@ def refusals(program, command_lines):
         env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert process.returncode == 0, process.stderr

@@ -29,6 +29,7 @@ TOY = (
     "--deterministic",
 )
 METHODS = {
+    "parallel_attention": ("--image_size=32",),
     "context_encoder": ("--image_size=32", "--hole_size=16"),
     "dcgan": (),
     "giica": (
@@ -55,14 +56,17 @@ def every_recipe(program, recipes, *flags):
 
 
 def train(method, run_dir):
+    """Runs the shortened recipe of a method; returns what was said."""
+    recipe = {"parallel_attention": "quickstart"}.get(method, f"{method}_synthetic")
     status, errors = programs.run(
         "train.py",
-        f"--flagfile=flags/{method}_synthetic.cfg",
+        f"--flagfile=flags/{recipe}.cfg",
         *TOY,
         *METHODS[method],
         f"--run_dir={run_dir}",
     )
     assert status == 0, errors
+    return errors
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +147,7 @@ def test_a_run_resumed_inside_a_phase_ends_in_the_same_bits(method, toy_run, tmp
     tf.compat.v1.train.update_checkpoint_state(
         checkpoints, os.path.join(checkpoints, "step-3")
     )
-    train(method, resumed)
+    assert f"resuming {resumed} at step 3" in train(method, resumed)
     assert without_speed(entries(resumed)) == without_speed(entries(whole))
     expected, found = weights(whole, 6), weights(resumed, 6)
     assert expected.keys() == found.keys()
@@ -221,7 +225,8 @@ def test_search_refuses_what_it_cannot_search(toy_run, tmp_path):
         "makes 64x64 images": [out, gan, "--image_size=32"],
         "--literal is no parameter of siidgm": [out, gan, "--literal"],
         "is not empty": [f"--output_dir={tmp_path}/full", gan],
-        "--neighbourhood=4: must be odd": [out, gan, "--neighbourhood=4"],
+        "neighbourhood=4: must be odd": [out, gan, "--neighbourhood=4"],
+        "optimizer='sgd' is unknown": [out, gan, "--optimizer=sgd"],
     }
     lines = programs.refusals("search", [[recipe, *flags] for flags in asked.values()])
     for expected, line in zip(asked, lines, strict=True):
