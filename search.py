@@ -136,7 +136,7 @@ class Results:
         pictures = images.to_uint8(completed).numpy()
         for i, name in enumerate(names):
             number = len(self.entries)
-            stem = os.path.splitext(os.path.basename(name))[0]
+            stem = os.path.splitext(os.path.basename(name))[0].replace(" ", "_")
             file = os.path.join("completed", f"{number:05d}_{stem}.png")
             images.write_png(os.path.join(self.output_dir, file), pictures[i])
             self.entries.append(

@@ -63,7 +63,7 @@ def _arguments(method, recorded):
 
 
 def checkpoint_prefix(run_dir, checkpoint):
-    folder = os.path.join(run_dir, "checkpoints")
+    folder = newest = os.path.join(run_dir, "checkpoints")
     if checkpoint == "best":
         folder = os.path.join(folder, "best")
     prefix = tf.train.latest_checkpoint(folder)
@@ -79,6 +79,11 @@ def checkpoint_prefix(run_dir, checkpoint):
                 f"{folder}: no checkpoint of step {checkpoint}, only of "
                 f"{', '.join(map(str, kept))}"
             )
+    if prefix is None and checkpoint == "best" and tf.train.latest_checkpoint(newest):
+        raise UsageError(
+            f"{folder} holds no checkpoint: none has been better than the start, or the "
+            "method completes nothing; take the newest, or a step"
+        )
     if prefix is None:
         raise UsageError(f"{folder} holds no checkpoint; train the run first")
     return prefix

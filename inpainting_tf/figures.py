@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 
 
@@ -83,6 +84,7 @@ def search_curves(context_losses, prior_losses, title):
         axes.plot(losses.T, linewidth=0.6, alpha=0.5)
         axes.plot(np.median(losses, axis=0), color="black", linewidth=1.4)
         axes.set_xlabel("iteration")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title(name, fontsize="medium")
     if np.all(context_losses > 0):
         panels[0].set_yscale("log")

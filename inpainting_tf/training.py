@@ -252,7 +252,8 @@ def draw_samples(samples, rows=8):
     """
     if "completed" not in samples:
         generated = images.to_uint8(samples["predicted"][: rows * rows]).numpy()
-        return figures.sheet(generated, columns=rows)
+        columns = min(rows, math.ceil(math.sqrt(len(generated))))
+        return figures.sheet(generated, columns)
     samples = {name: value[:rows] for name, value in samples.items()}
     image, mask = samples["image"], samples["mask"]
     white = tf.ones_like(image)
@@ -298,7 +299,7 @@ class _Progress:
         self._interval = seconds_between_lines
         self._said = self._began = time.monotonic()
         self._busy = 0.0
-        self._trained = 0
+        self._trained = self._reports = 0
         self._bar = None
         if sys.stderr.isatty():
             self._bar = tqdm(
@@ -311,6 +312,10 @@ class _Progress:
 
     def advance(self, step, count, seconds, values):
         """Reports that `count` steps up to `step` took `seconds` of training."""
+        # The first report holds the compilation, which says nothing about the rest.
+        if self._reports == 1:
+            self._busy = self._trained = 0
+        self._reports += 1
         self._busy += seconds
         self._trained += count
         rate = self._trained * self._batch_size / self._busy
@@ -442,6 +447,8 @@ def train(
                 checkpoints.refuse_non_finite(step)
                 checkpoints.save(step)
                 say(f"{stop.received.name}: stopped at step {step}, checkpoint saved")
+            else:
+                say(f"finished; look at {os.path.join(run_dir, 'samples')}")
             return stop.received
     finally:
         progress.close()
