@@ -1,0 +1,297 @@
+"""What evaluate.py compares: anything that completes the images of a protocol.
+
+A contender is written [label=]source[@checkpoint], where source is
+
+    mean_color, telea, navier_stokes    a classical fill
+    runs/glcic                          a run folder of train.py or released_weights
+    flags/siidgm_paper.cfg              a recipe of search.py, which names its --gan
+    exported/glcic/1                    a SavedModel with inputs image and mask
+    results/others                      a folder of finished pictures, <name>.png
+
+and checkpoint is best (the default where there is one), newest, or a step.
+"""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+from PIL import Image
+
+from baselines import classical
+from baselines.methods import SEARCHES
+from command_line import method_flags, trained
+from command_line.parsing import UsageError
+from inpainting_tf import evaluation, images, training
+
+CLASSICAL = {
+    "mean_color": evaluation.mean_color_fill,
+    "telea": classical.telea,
+    "navier_stokes": classical.navier_stokes,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """One way to complete images.
+
+    Attributes:
+      label: its name in tables; letters, digits, and ._-
+      description: where it comes from, for reports.
+      fingerprint: changes whenever its completions might.
+      complete: function from a batch (`image`, `mask`, and `names`, list of str) to
+        completed images float32 [B, H, W, 3].
+      run_dir: folder of its training run, if it has one.
+    """
+
+    label: str
+    description: str
+    fingerprint: str
+    complete: Callable
+    run_dir: str = ""
+
+
+def open_all(texts, size, names):
+    """Opens contenders, each under a label of its own.
+
+    Args:
+      texts: list of contenders as they are written on the command line.
+      size: side of the protocol's images in pixels.
+      names: of the protocol's images.
+
+    Returns:
+      list of Contender.
+
+    Raises:
+      UsageError: naming the contender, what is wrong and what to do.
+    """
+    opened = [_open(text, size, names) for text in texts]
+    labels = [contender.label for contender in opened]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(
+                f"--methods has {label} {labels.count(label)} times; tell them apart: "
+                f"--methods=first=...,second=..."
+            )
+    return opened
+
+
+def _open(text, size, names):
+    label, _, source = text.rpartition("=")
+    source, _, checkpoint = source.partition("@")
+    label = label or _stem(os.path.normpath(source))
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", label):
+        raise UsageError(
+            f"--methods={text}: the label {label!r} may hold letters, digits and ._- "
+            "only; write label=source"
+        )
+    opener = _opener(text, source)
+    if checkpoint and opener is not _open_run:
+        raise UsageError(f"--methods={text}: only a run folder has checkpoints (@)")
+    try:
+        if opener is _open_run:
+            return opener(label, source, size, names, checkpoint)
+        return opener(label, source, size, names)
+    except (ValueError, ImportError, training.TrainingStopped) as error:
+        raise UsageError(f"--methods={text}: {_first_line(error)}") from None
+
+
+def _opener(text, source):
+    if source in CLASSICAL:
+        return _open_classical
+    if source.endswith(".cfg"):
+        return _open_search
+    if os.path.exists(os.path.join(source, "flags.cfg")):
+        return _open_run
+    if os.path.exists(os.path.join(source, "saved_model.pb")):
+        return _open_saved_model
+    if os.path.isdir(source):
+        return _open_pictures
+    raise UsageError(
+        f"--methods={text}: {source} is neither one of {', '.join(CLASSICAL)}, nor a "
+        "run folder, a recipe of search.py, a SavedModel or a folder of pictures"
+    )
+
+
+def _open_classical(label, source, size, names):
+    fill = CLASSICAL[source]
+    if source != "mean_color":
+        # Missing OpenCV is said now.
+        fill(tf.zeros([1, 8, 8, 3]), tf.zeros([1, 8, 8, 1]))
+    return Contender(
+        label,
+        f"classical fill {source}",
+        f"classical {source}",
+        lambda batch: fill(batch["image"], batch["mask"]),
+    )
+
+
+def _open_run(label, source, size, names, checkpoint=""):
+    best = os.path.join(source, "checkpoints", "best")
+    if not checkpoint:
+        checkpoint = "best" if tf.train.latest_checkpoint(best) else "newest"
+    model, recorded, step = trained.load(source, checkpoint)
+    zeros = tf.zeros([1, size, size, 3])
+    if "completed" not in model.call(zeros, zeros[..., :1]):
+        raise UsageError(
+            f"{recorded['method']} completes nothing itself; name a recipe of search.py "
+            f"whose --gan is {source}"
+        )
+    forward = training.compile_forward(model)
+    trained_at = recorded.get("image_size", size)
+    prefix = trained.checkpoint_prefix(source, checkpoint)
+    return Contender(
+        label,
+        f"{recorded['method']} of {source} at step {step} ({checkpoint}), width "
+        f"{recorded.get('width', 1)}, trained at {trained_at}x{trained_at}",
+        f"{recorded['method']} {_file_hash(prefix + '.index')}",
+        lambda batch: forward(batch["image"], batch["mask"])["completed"],
+        source if os.path.exists(os.path.join(source, "metrics.jsonl")) else "",
+    )
+
+
+def _open_search(label, source, size, names):
+    values = flags.FlagValues()
+    flags.DEFINE_enum("method", None, list(SEARCHES), "", flag_values=values)
+    flags.DEFINE_string("gan", None, "", flag_values=values)
+    flags.DEFINE_string("gan_checkpoint", "newest", "", flag_values=values)
+    flags.DEFINE_integer("seed", 0, "", flag_values=values)
+    flags.DEFINE_list("undefok", [], "", flag_values=values)
+    method_flags.define(SEARCHES, values)
+    # A recipe names pictures and holes as well; here the protocol decides on them.
+    known = []
+    try:
+        with open(source, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except OSError as error:
+        raise UsageError(f"{source}: {error.strerror}") from None
+    for line in lines:
+        name = line.lstrip("-").partition("=")[0]
+        if line.startswith("-") and (
+            name in values or name.removeprefix("no") in values
+        ):
+            known.append(line)
+    try:
+        values(["", *known])
+    except flags.Error as error:
+        raise UsageError(f"{source}: {_first_line(error)}") from None
+    method = values.method
+    if method is None or not values.gan:
+        raise UsageError(
+            f"{source} must be a recipe of search.py, with --method and --gan"
+        )
+    method_flags.check(SEARCHES, method, values)
+    gan, recorded, step = trained.load(values.gan, values.gan_checkpoint)
+    if recorded["method"] != "dcgan" or gan.image_size != size:
+        raise UsageError(
+            f"{values.gan} is a {recorded['method']} of {recorded['image_size']} "
+            f"pixels; this protocol needs a dcgan of {size}"
+        )
+    arguments = method_flags.arguments(SEARCHES, method, values)
+    search = SEARCHES[method](gan, seed=values.seed, **arguments)
+    effective = method_flags.effective(SEARCHES, method, (), values)
+    prefix = trained.checkpoint_prefix(values.gan, values.gan_checkpoint)
+    return Contender(
+        label,
+        f"{method} by {source} on {values.gan} at step {step}",
+        f"{method} {sorted(effective.items())} seed {values.seed} "
+        f"{_file_hash(prefix + '.index')}",
+        lambda batch: search(batch["image"], batch["mask"]),
+    )
+
+
+def _open_saved_model(label, source, size, names):
+    loaded = tf.saved_model.load(source)
+    signature = loaded.signatures.get("float") or loaded.signatures.get(
+        "serving_default"
+    )
+    inputs = {} if signature is None else signature.structured_input_signature[1]
+    if set(inputs) != {"image", "mask"}:
+        raise UsageError(
+            f"{source} has no signature with the inputs image and mask, only "
+            f"{', '.join(loaded.signatures) or 'none'}"
+        )
+    if "completed" not in signature.structured_outputs:
+        raise UsageError(f"{source}: its signature has no output named completed")
+    in_bytes = inputs["image"].dtype == tf.uint8
+
+    def complete(batch):
+        image, mask = batch["image"], batch["mask"]
+        if in_bytes:
+            image = images.to_uint8(image)
+            mask = tf.cast(mask * 255.0, tf.uint8)
+        completed = signature(image=image, mask=mask)["completed"]
+        return images.to_float(completed) if in_bytes else completed
+
+    return Contender(
+        label,
+        f"SavedModel {source}",
+        f"saved_model {_file_hash(os.path.join(source, 'saved_model.pb'))} "
+        f"{_file_hash(os.path.join(source, 'variables', 'variables.index'))}",
+        complete,
+    )
+
+
+def _open_pictures(label, source, size, names):
+    files = images.find_files(source)
+    if not files:
+        raise UsageError(f"{source} holds no pictures")
+    by_stem = {}
+    for file in files:
+        stem = os.path.splitext(os.path.basename(file))[0]
+        if stem in by_stem:
+            raise UsageError(f"{source} holds two pictures named {stem}")
+        by_stem[stem] = file
+    absent = [name for name in names if _stem(name) not in by_stem]
+    if absent:
+        raise UsageError(
+            f"{source} has pictures for {len(names) - len(absent)} of the protocol's "
+            f"{len(names)} images; the first without is {absent[0]}: they are named as "
+            f"the images, {_stem(absent[0])}.png"
+        )
+    for name in names:
+        _check_size(by_stem[_stem(name)], size)
+    state = [(_stem(file), os.path.getsize(file)) for file in files]
+
+    def complete(batch):
+        pictures = []
+        for name in batch["names"]:
+            with open(by_stem[_stem(name)], "rb") as file:
+                pictures.append(images.decode(file.read()))
+        return images.to_float(np.stack(pictures))
+
+    return Contender(
+        label,
+        f"finished pictures of {source}",
+        f"pictures {hashlib.sha256(repr(state).encode()).hexdigest()}",
+        complete,
+    )
+
+
+def _check_size(path, size):
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except OSError:
+        raise UsageError(f"{path} cannot be read as a picture") from None
+    if (width, height) != (size, size):
+        raise UsageError(
+            f"{path} is {width}x{height}; the protocol's images are {size}x{size}"
+        )
+
+
+def _stem(path):
+    return os.path.splitext(os.path.basename(path))[0]
+
+
+def _file_hash(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _first_line(error):
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,128 @@
+"""Per-image values of an evaluation on disk, growing while it runs.
+
+    evaluation.json           protocol, its hash, metrics, and every method's fingerprint
+    values/<method>.jsonl     one JSON object per image, in the protocol's order
+    features/<method>.f32     float32 features of the completed images, if asked for
+    examples/<n>_<method>.png the first images as they were completed
+
+A run that was interrupted goes on where each method's values end: a line cut short is
+dropped, features are cut to the lines. Results of another protocol or of a method that
+has changed since are refused, never mixed.
+"""
+
+import json
+import os
+
+import numpy as np
+
+from inpainting_tf import images, run_folder
+
+
+class ValuesError(ValueError):
+    """A folder whose values cannot be gone on with; the message says why."""
+
+
+class MeasuredValues:
+    """The growing values of one evaluation."""
+
+    def __init__(self, folder, facts, fingerprints):
+        """Opens a folder for values, new or interrupted.
+
+        Args:
+          folder: where they lie; new, empty, or an interrupted evaluation's.
+          facts: dict of text or lists that must be the same to go on.
+          fingerprints: label -> text that changes when the method does.
+
+        Raises:
+          ValuesError: the folder holds something else, other facts, or a method under
+            the same label that has changed.
+        """
+        self._folder = folder
+        path = os.path.join(folder, "evaluation.json")
+        recorded = {"facts": facts, "methods": {}}
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                recorded = json.load(file)
+        elif os.path.isdir(folder) and os.listdir(folder):
+            raise ValuesError(
+                f"--output_dir={folder} is not empty and holds no evaluation; use "
+                "another folder"
+            )
+        for name, value in facts.items():
+            if recorded["facts"].get(name) != value:
+                raise ValuesError(
+                    f"--output_dir={folder} holds an evaluation with {name} "
+                    f"{recorded['facts'].get(name)}, not {value}; use another folder"
+                )
+        for label, fingerprint in fingerprints.items():
+            if recorded["methods"].get(label, fingerprint) != fingerprint:
+                raise ValuesError(
+                    f"--output_dir={folder} holds values of another {label} (other "
+                    "weights, flags or files); give this one another label, or use "
+                    "another folder"
+                )
+        recorded["methods"] |= fingerprints
+        for part in ("values", "features", "examples"):
+            os.makedirs(os.path.join(folder, part), exist_ok=True)
+        run_folder.write_text(path, json.dumps(recorded, indent=2) + "\n")
+
+    def rows(self, label):
+        """The whole lines of a method, list of dicts; a line cut short is dropped."""
+        path = self._path("values", label, "jsonl")
+        if not os.path.exists(path):
+            return []
+        with open(path, encoding="utf-8") as file:
+            lines = file.read().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def cut(self, label, count, feature_size=0):
+        """Makes a method stand at `count` images, so that more can be added.
+
+        Args:
+          label: of the method.
+          count: number of images to keep.
+          feature_size: bytes of one image's features, 0 for none.
+        """
+        rows = self.rows(label)[:count]
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        run_folder.write_text(self._path("values", label, "jsonl"), text)
+        if feature_size:
+            with open(self._path("features", label, "f32"), "ab") as file:
+                file.truncate(count * feature_size)
+
+    def add(self, label, rows, features=None):
+        """Appends images: rows, JSON-able dicts, and their features [B, D] if any.
+
+        Features come first, so that whatever a line stands for is there.
+        """
+        if features is not None:
+            with open(self._path("features", label, "f32"), "ab") as file:
+                file.write(np.ascontiguousarray(features, "<f4").tobytes())
+        with open(self._path("values", label, "jsonl"), "a", encoding="utf-8") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+
+    def features(self, label, size):
+        """Batches of a method's features: float32 [at most 256, size]."""
+        with open(self._path("features", label, "f32"), "rb") as file:
+            while data := file.read(256 * 4 * size):
+                yield np.frombuffer(data, "<f4").reshape(-1, size)
+
+    def feature_count(self, label, size):
+        """Number of images whose features are there."""
+        path = self._path("features", label, "f32")
+        return os.path.getsize(path) // (4 * size) if os.path.exists(path) else 0
+
+    def show(self, number, label, pixels):
+        """Keeps an example's picture, uint8 [H, W, 3]."""
+        images.write_png(self._example_path(number, label), pixels)
+
+    def shown(self, number, label):
+        """An example's picture, uint8 [H, W, 3]."""
+        with open(self._example_path(number, label), "rb") as file:
+            return images.decode(file.read())
+
+    def _example_path(self, number, label):
+        return os.path.join(self._folder, "examples", f"{number:05d}_{label}.png")
+
+    def _path(self, part, label, extension):
+        return os.path.join(self._folder, part, f"{label}.{extension}")

@@ -1,0 +1,180 @@
+"""evaluate.py as a user runs it: what it measures, going on, and refusing."""
+
+import csv
+import json
+import os
+import shutil
+
+import numpy as np
+import programs
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from inpainting_tf import evaluation, freeze_protocol, metrics, protocols
+
+PROTOCOL = """# Six drawn faces with a random box.
+[images]
+splits = ["test"]
+count = 6
+seed = 0
+size = 32
+[masks]
+rule = "random_box"
+hole_size = 16
+seed = 3
+[metrics]
+names = ["psnr", "l1", "hole_l1"]
+"""
+RESULTS = ("results.csv", "results.json", "results.md", "results.tex", "per_image.csv")
+
+
+class Blend(tf.Module):
+    """A served method: white in the hole."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.uint8, name="image"),
+            tf.TensorSpec([None, None, None, 1], tf.uint8, name="mask"),
+        ]
+    )
+    def serve(self, image, mask):
+        return {"completed": tf.where(mask > 0, tf.cast(255, tf.uint8), image)}
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read()
+
+
+def evaluate(folder, protocol, methods, *flags):
+    return programs.run(
+        "evaluate.py",
+        f"--protocol={protocol}",
+        f"--methods={','.join(methods)}",
+        f"--output_dir={folder}",
+        *flags,
+    )
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A frozen protocol, a folder of perfect pictures, a SavedModel; and results."""
+    root = tmp_path_factory.mktemp("evaluate")
+    path = root / "six_faces.toml"
+    path.write_text(PROTOCOL)
+    protocol = freeze_protocol.freeze(str(path))
+    (root / "perfect").mkdir()
+    (batch,) = protocols.open_examples(protocol, batch_size=6)
+    pixels = np.round((batch["image"].numpy() + 1) * 127.5).astype(np.uint8)
+    for name, picture in zip(batch["name"], pixels, strict=True):
+        Image.fromarray(picture).save(root / "perfect" / f"{name}.png")
+    module = Blend()
+    served = str(root / "white")
+    tf.saved_model.save(module, served, signatures=module.serve)
+    methods = ("mean_color", f"true={root}/perfect", served, "telea")
+    status, errors = evaluate(
+        root / "out", path, methods, "--batch_size=4", "--shown=2"
+    )
+    assert status == 0, errors
+    return root, path, methods, batch, errors
+
+
+def test_values_are_those_of_the_metrics_on_the_protocols_examples(world):
+    root, _, _, batch, errors = world
+    image, mask = batch["image"], batch["mask"]
+    expected = {
+        "mean_color": evaluation.mean_color_fill(image, mask),
+        "true": image,
+        "white": tf.where(mask > 0, 1.0, image),
+    }
+    with open(root / "out" / "per_image.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 * 6
+    for label, completed in expected.items():
+        own = [row for row in rows if row["method"] == label]
+        assert [row["image"] for row in own] == batch["name"]
+        for name in ("psnr", "l1", "hole_l1"):
+            values = metrics.METRICS[name].function(image, completed, mask)
+            found = [float(row[name]) for row in own]
+            np.testing.assert_allclose(found, values, rtol=1e-6, err_msg=name)
+    results = json.loads(read(root / "out" / "results.json"))
+    assert "6 images of 32x32, 4 methods" in errors
+    assert protocols.read(str(world[1])).hash in read(root / "out" / "results.md")
+    assert results
+
+
+def test_the_table_names_the_best_and_the_page_holds_the_pictures(world):
+    root = world[0]
+    table = read(root / "out" / "results.txt")
+    best = next(line for line in table.splitlines() if line.startswith("true"))
+    assert "*" in best and "mean_color" in table and "white" in table
+    page = read(root / "out" / "report.html")
+    assert page.count("data:image/png;base64") >= 2 * 6
+    for name in ("comparison.png", "comparison.pdf", "hole_area.png"):
+        assert os.path.getsize(root / "out" / "figures" / name) > 1000
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
+    root, path, methods, _, _ = world
+    folder = tmp_path / "out"
+    shutil.copytree(root / "out", folder)
+    for name in (*RESULTS, "report.html", "results.txt"):
+        os.remove(folder / name)
+    values = folder / "values"
+    for label, text in ((f.stem, read(f)) for f in values.iterdir()):
+        lines = text.splitlines(keepends=True)
+        # Cut within a line, at another place for each method.
+        keep = {"mean_color": 2, "true": 5, "white": 0, "telea": 6}[label]
+        torn = lines[keep][:20] if keep < 6 else ""
+        (values / f"{label}.jsonl").write_text("".join(lines[:keep]) + torn)
+    status, errors = evaluate(folder, path, methods, "--batch_size=3", "--shown=2")
+    assert status == 0, errors
+    for name in RESULTS:
+        assert read(folder / name) == read(root / "out" / name), name
+
+
+def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
+    root, path, *_ = world
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("keep")
+    fewer = shutil.copytree(root / "perfect", tmp_path / "fewer")
+    os.remove(next(fewer.iterdir()))
+    larger = shutil.copytree(root / "perfect", tmp_path / "larger")
+    for file in larger.iterdir():
+        Image.new("RGB", (40, 32)).save(file)
+    out = f"--output_dir={tmp_path}/out"
+    base = [f"--protocol={path}", out]
+    asked = {
+        "--methods is missing": base,
+        "no such file; give the path": ["--protocol=x", "--methods=telea", out],
+        "is neither one of mean_color": [*base, "--methods=absent"],
+        "has telea 2 times": [*base, "--methods=telea,telea"],
+        "pictures for 5 of the protocol's 6": [*base, f"--methods={fewer}"],
+        "is 40x32; the protocol's images are 32x32": [*base, f"--methods={larger}"],
+        "--more_metrics=pnsr is unknown": [
+            *base,
+            "--methods=telea",
+            "--more_metrics=pnsr",
+        ],
+        "is not empty and holds no evaluation": [
+            base[0],
+            "--methods=telea",
+            f"--output_dir={tmp_path}/full",
+        ],
+        "holds an evaluation with metrics": [
+            base[0],
+            "--methods=telea",
+            "--more_metrics=ssim",
+            f"--output_dir={root}/out",
+        ],
+        "holds values of another telea": [
+            base[0],
+            "--methods=telea=navier_stokes",
+            f"--output_dir={root}/out",
+        ],
+    }
+    lines = programs.refusals("evaluate", list(asked.values()))
+    for expected, line in zip(asked, lines, strict=True):
+        assert expected in line
+    assert os.listdir(tmp_path / "full") == ["mine.txt"]
