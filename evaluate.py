@@ -322,6 +322,17 @@ def summarise(protocol, methods, rows, names, set_level):
     )
 
 
+def attention(method, examples):
+    """Attention offsets [N, h, w, 2] of a method on the examples; None without any."""
+    if method.forward is None:
+        return None
+    image = images.to_float(np.stack([example.image for example in examples]))
+    mask = np.stack([example.mask for example in examples])[..., np.newaxis]
+    outputs = method.forward(image, tf.constant(mask, tf.float32))
+    offsets = outputs.get("attention_offsets")
+    return None if offsets is None else offsets.numpy()
+
+
 def validations(methods):
     """What the methods that are runs logged of their validation, if more than once."""
     runs = {}
@@ -392,6 +403,19 @@ def draw_figures(protocol, methods, rows, values, names, summary):
                 styles=styles,
             ),
         )
+    for method in methods:
+        offsets = attention(method, examples)
+        if offsets is not None:
+            made[f"attention_{method.label}"] = (
+                f"Where the contextual attention of {method.label} looked.",
+                functools.partial(
+                    comparison_figures.attention_offsets,
+                    [example.completed[method.label] for example in examples],
+                    offsets,
+                    [example.mask for example in examples],
+                    [example.name for example in examples],
+                ),
+            )
     runs = validations(methods)
     if runs:
         made["training"] = (

@@ -46,6 +46,7 @@ class Contender:
       complete: function from a batch (`image`, `mask`, and `names`, list of str) to
         completed images float32 [B, H, W, 3].
       run_dir: folder of its training run, if it has one.
+      forward: function (image, mask) -> dict of all outputs, of a trained method.
     """
 
     label: str
@@ -53,6 +54,7 @@ class Contender:
     fingerprint: str
     complete: Callable
     run_dir: str = ""
+    forward: Callable | None = None
 
 
 def open_all(texts, size, names):
@@ -151,6 +153,7 @@ def _open_run(label, source, size, names, checkpoint=""):
         f"{recorded['method']} {_file_hash(prefix + '.index')}",
         lambda batch: forward(batch["image"], batch["mask"])["completed"],
         source if os.path.exists(os.path.join(source, "metrics.jsonl")) else "",
+        forward,
     )
 
 

@@ -508,7 +508,7 @@ def test_each_update_sees_its_own_part_of_the_batch():
             gradient = gradient.numpy()
             # Where a gradient is rounding noise, so is its sign.
             clear = np.abs(gradient) > 1e-3 * np.abs(gradient).max() + 1e-6
-            step = -1e-3 * gradient / (np.abs(gradient) + 1e-7 / np.sqrt(1 - 0.9))
+            step = -1e-3 * gradient / (np.abs(gradient) + 1e-8 / np.sqrt(1 - 0.9))
             np.testing.assert_allclose((new - old)[clear], step[clear], rtol=5e-3)
 
 
