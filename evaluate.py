@@ -106,6 +106,18 @@ def open_features():
     return features.saved_model_features(FLAGS.features)
 
 
+def feature_fingerprint():
+    """Text that changes with the network that --features names."""
+    if not FLAGS.features:
+        return "none"
+    if FLAGS.features != "inception":
+        parts = ("saved_model.pb", os.path.join("variables", "variables.index"))
+        paths = [os.path.join(FLAGS.features, part) for part in parts]
+        return " ".join(contenders.file_hash(p) for p in paths if os.path.exists(p))
+    weights = FLAGS.inception_weights
+    return contenders.file_hash(weights) if os.path.isfile(weights) else weights
+
+
 def measuring(names):
     """Compiled function (image, completed, mask) -> {metric name: [B]}."""
 
@@ -127,7 +139,7 @@ class Pass:
         self.extract = extract
         self.measure = measuring(metric_names)
         self.seconds = dict.fromkeys([method.label for method in methods], 0.0)
-        self.differing = []
+        self.examples = None
         self.feature_size = 0
         if extract is not None:
             probe = tf.zeros([1, protocol.size, protocol.size, 3])
@@ -141,12 +153,11 @@ class Pass:
                 have = self.values.feature_count(label, self.feature_size)
                 done[label] = min(done.get(label, have), have)
         for label, count in done.items():
-            if label != TRUTH:
-                self.values.cut(label, count, 4 * self.feature_size)
+            self.values.cut(label, count, self.feature_size)
         start = min(done.values())
         if start:
             training.say(f"going on at image {start} of {len(self.protocol)}")
-        examples = protocols.open_examples(
+        self.examples = protocols.open_examples(
             self.protocol, FLAGS.data_dir, batch_size=FLAGS.batch_size, start=start
         )
         with tqdm(
@@ -155,10 +166,9 @@ class Pass:
             unit="image",
             disable=not sys.stderr.isatty(),
         ) as bar:
-            for batch in examples:
+            for batch in self.examples:
                 self._batch(batch, done)
                 bar.update(len(batch["index"]))
-        self.differing = examples.differing
 
     def _batch(self, batch, done):
         if self.feature_size:
@@ -186,11 +196,24 @@ class Pass:
     def _method(self, method, part):
         began = time.perf_counter()
         # Finished on the device before the clock is read.
-        completed = tf.constant(np.asarray(method.complete(part)))
+        completed = np.asarray(method.complete(part))
         self.seconds[method.label] += time.perf_counter() - began
-        measured = self.measure(part["image"], completed, part["mask"])
+        image, mask = part["image"], part["mask"]
+        if completed.shape != tuple(image.shape):
+            raise UsageError(
+                f"--methods: {method.label} completes images of shape "
+                f"{tuple(image.shape)} to {completed.shape}"
+            )
+        if not np.isfinite(np.where(mask > 0, completed, 0)).all():
+            raise UsageError(
+                f"--methods: {method.label} gives values that are not finite, for one "
+                f"of the images {', '.join(part['names'][:3])}, ..."
+            )
+        # Whatever a method does to known pixels, all are measured alike.
+        completed = images.compose(image, tf.constant(completed, tf.float32), mask)
+        measured = self.measure(image, completed, mask)
         measured = {name: value.numpy() for name, value in measured.items()}
-        areas = tf.reduce_mean(part["mask"], axis=[1, 2, 3]).numpy()
+        areas = tf.reduce_mean(mask, axis=[1, 2, 3]).numpy()
         extracted = self.extract(completed).numpy() if self.feature_size else None
         for number, pixels in self._shown(part, completed):
             self.values.show(number, method.label, images.to_uint8(pixels).numpy())
@@ -200,6 +223,7 @@ class Pass:
                 "image": part["names"][i],
                 "group": part["groups"][i],
                 "hole_area": float(areas[i]),
+                "exact": part["names"][i] not in self.examples.differing,
                 **{name: float(value[i]) for name, value in measured.items()},
             }
             for i in range(len(part["index"]))
@@ -230,7 +254,10 @@ def distances(values, labels, size):
             truth.mean(), truth.covariance(), own.mean(), own.covariance()
         )
         subset = min(1000, len(sample))
-        kid, _ = features.kernel_distance(truth_sample, sample, subset)
+        # All subsets of that size are the same one where there are not more images.
+        kid, _ = features.kernel_distance(
+            truth_sample, sample, subset, 100 if len(sample) > subset else 1
+        )
         result[label] = {
             "fid": report.Estimate(fid),
             "kid": report.Estimate(kid),
@@ -262,6 +289,13 @@ def summarise(protocol, methods, rows, names, set_level):
             report.MetricColumn("kid", "", "lower", f"kernel, {FLAGS.features}"),
         ]
     labels = [method.label for method in methods]
+    differing = sum(not row["exact"] for row in rows[labels[0]])
+    inexact = ""
+    if differing:
+        inexact = (
+            f" {differing} images were decoded or drawn with other last bits than when "
+            "the protocol was frozen: last digits may differ."
+        )
     groups = []
     for name in protocol.group_names:
         own = {
@@ -301,7 +335,7 @@ def summarise(protocol, methods, rows, names, set_level):
             label: estimates(rows[label], names) | set_level.get(label, {})
             for label in labels
         },
-        description=protocol.title,
+        description=protocol.title + inexact,
         grouping="hole area" if protocol.area_bins else "group",
         groups=groups,
         comparisons=comparisons,
@@ -318,6 +352,8 @@ def summarise(protocol, methods, rows, names, set_level):
                 for name in ("protocol", "methods", "more_metrics", "features")
                 if (value := FLAGS[name].value)
             ]
+            + (["--data_dir=<its pictures>"] if protocol.needs_files else [])
+            + ["--output_dir=<a folder>"]
         ),
     )
 
@@ -333,27 +369,23 @@ def attention(method, examples):
     return None if offsets is None else offsets.numpy()
 
 
-def validations(methods):
-    """What the methods that are runs logged of their validation, if more than once."""
+def training_logs(methods):
+    """What the methods that are runs logged, losses and validation: label -> curves."""
     runs = {}
     for method in methods:
         curves = {}
         if method.run_dir:
             curves = comparison_figures.read_metrics(method.run_dir)
-        curves = {
-            name: curve
-            for name, curve in curves.items()
-            if name.startswith("validation/") and len(curve[0]) > 1
-        }
-        if curves:
+        if any(len(steps) > 1 for steps, _ in curves.values()):
             runs[method.label] = curves
     return runs
 
 
 def draw_figures(protocol, methods, rows, values, names, summary):
-    """All figures that the results call for: {file name: (caption, Figure maker)}.
+    """The figures that the results call for.
 
-    A maker takes "screen" or "print".
+    Returns:
+      (examples, {file name: (caption, function of size "screen" or "print")}).
     """
     labels = [method.label for method in methods]
     styles = comparison_figures.method_styles(labels)
@@ -416,10 +448,10 @@ def draw_figures(protocol, methods, rows, values, names, summary):
                     [example.name for example in examples],
                 ),
             )
-    runs = validations(methods)
+    runs = training_logs(methods)
     if runs:
         made["training"] = (
-            "How the runs did on their own validation images while they were trained.",
+            "What the runs logged while they were trained.",
             functools.partial(comparison_figures.loss_curves, runs, styles=styles),
         )
     return examples, made
@@ -434,7 +466,9 @@ def write_all(folder, summary, rows, examples, made):
         "results.md": report.markdown(summary),
         "results.tex": report.latex(summary),
         "per_image.csv": report.per_image_csv(
-            {"method": label, **row} for label in rows for row in rows[label]
+            {"protocol_hash": summary.protocol_hash, "method": label, **row}
+            for label in rows
+            for row in rows[label]
         ),
     }
     shown = []
@@ -466,14 +500,16 @@ def run():
         "protocol": protocol.hash,
         "metrics": names,
         "definitions": metrics.definition_hash(names),
-        "features": FLAGS.features,
+        "features": feature_fingerprint(),
+        "shown": FLAGS.shown,
     }
     values = MeasuredValues(
         FLAGS.output_dir, facts, {m.label: m.fingerprint for m in methods}
     )
     training.say(
         f"protocol {protocol.name} ({protocol.hash}): {len(protocol)} images of "
-        f"{protocol.size}x{protocol.size}, {len(methods)} methods"
+        f"{protocol.size}x{protocol.size}, {len(methods)} method"
+        f"{'s' * (len(methods) > 1)}"
     )
     began = time.perf_counter()
     pass_over = Pass(protocol, methods, values, names, extract)
@@ -486,11 +522,8 @@ def run():
     examples, made = draw_figures(protocol, methods, rows, values, names, summary)
     write_all(FLAGS.output_dir, summary, rows, examples, made)
     print(report.screen_table(summary))
-    if pass_over.differing:
-        training.say(
-            f"{len(pass_over.differing)} images were decoded or drawn with other last "
-            "bits than when the protocol was frozen; last digits may differ"
-        )
+    if summary.description != protocol.title:
+        training.say(summary.description)
     seconds = time.perf_counter() - began
     busy = sum(pass_over.seconds.values())
     training.say(
@@ -508,6 +541,8 @@ def main(_):
         refuse("evaluate.py", f"{error.filename or '--output_dir'}: {error.strerror}")
     except (ValueError, training.TrainingStopped) as error:
         refuse("evaluate.py", str(error).strip().splitlines()[0])
+    except tf.errors.OpError as error:
+        refuse("evaluate.py", f"a method failed: {error.message.splitlines()[0]}")
     except KeyboardInterrupt:
         training.say("interrupted; run the same command to go on")
         sys.exit(128 + signal.SIGINT)

@@ -28,6 +28,25 @@ from command_line import method_flags, trained
 from command_line.parsing import UsageError
 from inpainting_tf import evaluation, images, training
 
+# What a recipe of search.py says about pictures and holes; here the protocol decides.
+PICTURE_FLAGS = (
+    "dataset",
+    "data_dir",
+    "data_list",
+    "split",
+    "image_size",
+    "crop",
+    "max_broken_share",
+    "mask",
+    "hole_size",
+    "mask_share",
+    "mask_dir",
+    "count",
+    "batch_size",
+    "output_dir",
+    "grid_rows",
+)
+
 CLASSICAL = {
     "mean_color": evaluation.mean_color_fill,
     "telea": classical.telea,
@@ -86,10 +105,10 @@ def _open(text, size, names):
     label, _, source = text.rpartition("=")
     source, _, checkpoint = source.partition("@")
     label = label or _stem(os.path.normpath(source))
-    if not re.fullmatch(r"[A-Za-z0-9._-]+", label):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
         raise UsageError(
-            f"--methods={text}: the label {label!r} may hold letters, digits and ._- "
-            "only; write label=source"
+            f"--methods={text}: the label {label!r} must be a letter or digit and then "
+            "letters, digits and ._- only; write label=source"
         )
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:
@@ -150,7 +169,7 @@ def _open_run(label, source, size, names, checkpoint=""):
         label,
         f"{recorded['method']} of {source} at step {step} ({checkpoint}), width "
         f"{recorded.get('width', 1)}, trained at {trained_at}x{trained_at}",
-        f"{recorded['method']} {_file_hash(prefix + '.index')}",
+        f"{recorded['method']} {file_hash(prefix + '.index')}",
         lambda batch: forward(batch["image"], batch["mask"])["completed"],
         source if os.path.exists(os.path.join(source, "metrics.jsonl")) else "",
         forward,
@@ -163,9 +182,7 @@ def _open_search(label, source, size, names):
     flags.DEFINE_string("gan", None, "", flag_values=values)
     flags.DEFINE_string("gan_checkpoint", "newest", "", flag_values=values)
     flags.DEFINE_integer("seed", 0, "", flag_values=values)
-    flags.DEFINE_list("undefok", [], "", flag_values=values)
     method_flags.define(SEARCHES, values)
-    # A recipe names pictures and holes as well; here the protocol decides on them.
     known = []
     try:
         with open(source, encoding="utf-8") as file:
@@ -173,10 +190,14 @@ def _open_search(label, source, size, names):
     except OSError as error:
         raise UsageError(f"{source}: {error.strerror}") from None
     for line in lines:
+        if not line or line.startswith("#"):
+            continue
         name = line.lstrip("-").partition("=")[0]
-        if line.startswith("-") and (
-            name in values or name.removeprefix("no") in values
+        if not line.startswith("-") or not (
+            name in PICTURE_FLAGS or name in values or name.removeprefix("no") in values
         ):
+            raise UsageError(f"{source}: {line!r} is no flag of search.py")
+        if name not in PICTURE_FLAGS:
             known.append(line)
     try:
         values(["", *known])
@@ -202,7 +223,7 @@ def _open_search(label, source, size, names):
         label,
         f"{method} by {source} on {values.gan} at step {step}",
         f"{method} {sorted(effective.items())} seed {values.seed} "
-        f"{_file_hash(prefix + '.index')}",
+        f"{file_hash(prefix + '.index')}",
         lambda batch: search(batch["image"], batch["mask"]),
     )
 
@@ -220,6 +241,15 @@ def _open_saved_model(label, source, size, names):
         )
     if "completed" not in signature.structured_outputs:
         raise UsageError(f"{source}: its signature has no output named completed")
+    for argument, channels in (("image", 3), ("mask", 1)):
+        shape = inputs[argument].shape
+        if not shape.is_compatible_with([None, size, size, channels]) or (
+            shape.rank is not None and shape[0] is not None
+        ):
+            raise UsageError(
+                f"{source} takes {argument}s of shape {tuple(shape)}; this protocol "
+                f"needs any number of {size}x{size}x{channels}"
+            )
     in_bytes = inputs["image"].dtype == tf.uint8
 
     def complete(batch):
@@ -233,8 +263,8 @@ def _open_saved_model(label, source, size, names):
     return Contender(
         label,
         f"SavedModel {source}",
-        f"saved_model {_file_hash(os.path.join(source, 'saved_model.pb'))} "
-        f"{_file_hash(os.path.join(source, 'variables', 'variables.index'))}",
+        f"saved_model {file_hash(os.path.join(source, 'saved_model.pb'))} "
+        f"{file_hash(os.path.join(source, 'variables', 'variables.index'))}",
         complete,
     )
 
@@ -258,13 +288,24 @@ def _open_pictures(label, source, size, names):
         )
     for name in names:
         _check_size(by_stem[_stem(name)], size)
-    state = [(_stem(file), os.path.getsize(file)) for file in files]
+    stems = [_stem(name) for name in names]
+    if len({*stems}) < len(stems):
+        twice = next(stem for stem in stems if stems.count(stem) > 1)
+        raise UsageError(
+            f"the protocol has several images named {twice}, which finished pictures "
+            "cannot be told apart by"
+        )
+    state = [(stem, file_hash(by_stem[stem])) for stem in stems]
 
     def complete(batch):
         pictures = []
         for name in batch["names"]:
-            with open(by_stem[_stem(name)], "rb") as file:
-                pictures.append(images.decode(file.read()))
+            path = by_stem[_stem(name)]
+            try:
+                with open(path, "rb") as file:
+                    pictures.append(images.decode(file.read()))
+            except images.ImageError as error:
+                raise UsageError(f"--methods={label}: {path}: {error}") from None
         return images.to_float(np.stack(pictures))
 
     return Contender(
@@ -291,7 +332,8 @@ def _stem(path):
     return os.path.splitext(os.path.basename(path))[0]
 
 
-def _file_hash(path):
+def file_hash(path):
+    """SHA-256 of a file, hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -43,7 +43,7 @@ class MeasuredValues:
         if os.path.exists(path):
             with open(path, encoding="utf-8") as file:
                 recorded = json.load(file)
-        elif os.path.isdir(folder) and os.listdir(folder):
+        elif os.path.isdir(folder) and {*os.listdir(folder)} - {"evaluation.json.tmp"}:
             raise ValuesError(
                 f"--output_dir={folder} is not empty and holds no evaluation; use "
                 "another folder"
@@ -62,9 +62,11 @@ class MeasuredValues:
                     "another folder"
                 )
         recorded["methods"] |= fingerprints
+        os.makedirs(folder, exist_ok=True)
+        # First of all, or what a crash leaves would belong to no evaluation.
+        run_folder.write_text(path, json.dumps(recorded, indent=2) + "\n")
         for part in ("values", "features", "examples"):
             os.makedirs(os.path.join(folder, part), exist_ok=True)
-        run_folder.write_text(path, json.dumps(recorded, indent=2) + "\n")
 
     def rows(self, label):
         """The whole lines of a method, list of dicts; a line cut short is dropped."""
@@ -79,16 +81,17 @@ class MeasuredValues:
         """Makes a method stand at `count` images, so that more can be added.
 
         Args:
-          label: of the method.
+          label: of the method, or of the truth, which has features alone.
           count: number of images to keep.
-          feature_size: bytes of one image's features, 0 for none.
+          feature_size: number of one image's features, 0 for none.
         """
         rows = self.rows(label)[:count]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        run_folder.write_text(self._path("values", label, "jsonl"), text)
+        if rows or count == 0:
+            text = "".join(json.dumps(row) + "\n" for row in rows)
+            run_folder.write_text(self._path("values", label, "jsonl"), text)
         if feature_size:
             with open(self._path("features", label, "f32"), "ab") as file:
-                file.truncate(count * feature_size)
+                file.truncate(count * 4 * feature_size)
 
     def add(self, label, rows, features=None):
         """Appends images: rows, JSON-able dicts, and their features [B, D] if any.

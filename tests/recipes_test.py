@@ -29,7 +29,8 @@ TOY = (
     "--deterministic",
 )
 METHODS = {
-    "parallel_attention": ("--image_size=32",),
+    # At 32x32 a centred hole leaves its attention no valid patch, and so no gradient.
+    "parallel_attention": (),
     "context_encoder": ("--image_size=32", "--hole_size=16"),
     "dcgan": (),
     "giica": (
