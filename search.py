@@ -5,8 +5,8 @@
         --dataset=folder --data_dir=faces --count=64 --restarts=4
 
 Writes to --output_dir: completed/*.png; grid.png, input, found, completed and truth
-side by side; losses.png and losses.npz, every iteration's losses; results.jsonl, one
-object per picture; flags.cfg. Holes and pictures are those of train.py's validation.
+side by side; losses.png and losses.npz, every iteration's losses; iterations.png, what
+was found on the way, if asked for; results.jsonl, one object per picture; flags.cfg. Holes and pictures are those of train.py's validation.
 """
 
 import dataclasses
@@ -27,6 +27,7 @@ from baselines.methods import SEARCHES
 from command_line import data_flags, method_flags, trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
+    comparison_figures,
     data,
     evaluation,
     figures,
@@ -55,6 +56,12 @@ flags.DEFINE_integer("batch_size", 64, "Pictures searched at once.", lower_bound
 flags.DEFINE_integer("seed", 0, "Decides the starting z.", lower_bound=0)
 flags.DEFINE_string("output_dir", None, "Folder for the results; new or empty.")
 flags.DEFINE_integer("grid_rows", 8, "Pictures shown in grid.png.", lower_bound=1)
+flags.DEFINE_list(
+    "shown_iterations",
+    [],
+    "Iterations, such as 1,10,100, at which iterations.{png,pdf} shows the first four "
+    "pictures; they are searched once more for each.",
+)
 method_flags.define(SEARCHES)
 for module in (data_flags, method_flags):  # For --help.
     flags.adopt_module_key_flags(module)
@@ -74,6 +81,12 @@ def check_flags():
             f"--output_dir={FLAGS.output_dir} is not empty; use another folder"
         )
     method_flags.check(SEARCHES, FLAGS.method)
+    for number in FLAGS.shown_iterations:
+        if not number.isdecimal() or int(number) < 1:
+            raise UsageError(
+                f"--shown_iterations={','.join(FLAGS.shown_iterations)}: must be whole "
+                "numbers from 1 on"
+            )
 
 
 def load_gan():
@@ -185,6 +198,43 @@ class Results:
         )
 
 
+def draw_iterations(gan, arguments, image, mask, names):
+    """Draws what the search finds after --shown_iterations, with its losses so far.
+
+    A search is a pure function of its image, so that a shorter one is a longer one's
+    beginning.
+    """
+    numbers = sorted({int(number) for number in FLAGS.shown_iterations})
+
+    @tf.function
+    def search_for(iterations):
+        changed = arguments | {"iterations": iterations, "keep": "last"}
+        search = SEARCHES[FLAGS.method](gan, seed=FLAGS.seed, **changed)
+        return search.complete(image, mask)
+
+    stages = [search_for(tf.constant(number)) for number in numbers]
+    pictures = {
+        kind: images.to_uint8(tf.stack([stage[key] for stage in stages], 1)).numpy()
+        for kind, key in (("found", "predicted"), ("completed", "completed"))
+    }
+    truth = images.to_uint8(image).numpy()
+    examples = [
+        comparison_figures.Example(
+            os.path.basename(name),
+            truth[i],
+            mask[i].numpy(),
+            {kind: stack[i] for kind, stack in pictures.items()},
+        )
+        for i, name in enumerate(names)
+    ]
+    losses = {
+        "context loss": stages[-1]["context_losses"].numpy(),
+        "prior loss": stages[-1]["prior_losses"].numpy(),
+    }
+    figure = comparison_figures.search_iterations(examples, numbers, losses)
+    comparison_figures.save(figure, os.path.join(FLAGS.output_dir, "iterations"))
+
+
 def run():
     """Searches for every picture the flags name; returns the exit status."""
     check_flags()
@@ -239,6 +289,13 @@ def run():
                     {key: tf.gather(value, usable) for key, value in batch.items()},
                     {key: tf.gather(value, usable) for key, value in outputs.items()},
                 )
+                if not searched:
+                    shown = usable[:4]
+                    beginning = (
+                        tf.gather(batch["image"], shown),
+                        tf.gather(batch["mask"], shown),
+                        [names[i] for i in shown],
+                    )
                 searched += size
                 bar.update(size)
     except tf.errors.OpError:
@@ -253,6 +310,8 @@ def run():
         raise UsageError("nothing was completed")
     seconds = time.monotonic() - began
     results.write()
+    if FLAGS.shown_iterations and beginning[2]:
+        draw_iterations(gan, arguments, *beginning)
     for label, prefix in (("mean-colour fill", "mean_color_fill/"), ("completed", "")):
         measures = {k: results.mean(prefix + k) for k in evaluation.MEASURES}
         training.say(f"{label}: {training.describe(measures)}")

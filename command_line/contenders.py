@@ -45,6 +45,7 @@ PICTURE_FLAGS = (
     "batch_size",
     "output_dir",
     "grid_rows",
+    "shown_iterations",
 )
 
 CLASSICAL = {

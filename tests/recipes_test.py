@@ -184,7 +184,12 @@ def check_pictures(folder, results):
 
 
 def test_symmetric_search_completes_pictures_and_leaves_its_losses(toy_run, tmp_path):
-    results, losses = search("symmetric_search", toy_run("dcgan"), tmp_path / "out")
+    shown = "--shown_iterations=12,3"
+    results, losses = search(
+        "symmetric_search", toy_run("dcgan"), tmp_path / "out", shown
+    )
+    for name in ("iterations.png", "iterations.pdf"):
+        assert os.path.getsize(tmp_path / "out" / name) > 10_000
     check_pictures(tmp_path / "out", results)
     assert [entry["steps"] for entry in results] == [12, 12, 12]
     assert losses["losses"].shape == (3, 13) and losses["z"].shape == (3, 100)
