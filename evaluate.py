@@ -391,7 +391,7 @@ def draw_figures(protocol, methods, rows, values, names, summary):
     styles = comparison_figures.method_styles(labels)
     examples = [
         comparison_figures.Example(
-            protocol.names[number],
+            os.path.basename(protocol.names[number]),
             values.shown(number, TRUTH),
             values.shown(number, "_mask")[..., 0] > 0,
             {label: values.shown(number, label) for label in labels},
