@@ -153,7 +153,10 @@ class Pass:
                 have = self.values.feature_count(label, self.feature_size)
                 done[label] = min(done.get(label, have), have)
         for label, count in done.items():
-            self.values.cut(label, count, self.feature_size)
+            if label != TRUTH:
+                self.values.cut(label, count)
+            if self.feature_size:
+                self.values.cut_features(label, count, self.feature_size)
         start = min(done.values())
         if start:
             training.say(f"going on at image {start} of {len(self.protocol)}")

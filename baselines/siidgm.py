@@ -63,8 +63,7 @@ class SIIDGM:
           neighbourhood, weighting: see `importance_weights` (`weighting` is its mode).
           context, prior, prior_weight, iterations, restarts, seed, start, optimizer,
             learning_rate, momentum, beta_1, beta_2, epsilon, patience, min_improvement,
-            keep,
-            group_size: see `latent_search.search`.
+            keep, group_size: see `latent_search.search`.
           blending, border, clip_blended: see `latent_completion.search_and_blend`.
         """
         constants = dict(locals())

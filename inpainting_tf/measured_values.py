@@ -77,21 +77,16 @@ class MeasuredValues:
             lines = file.read().splitlines(keepends=True)
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def cut(self, label, count, feature_size=0):
-        """Makes a method stand at `count` images, so that more can be added.
-
-        Args:
-          label: of the method, or of the truth, which has features alone.
-          count: number of images to keep.
-          feature_size: number of one image's features, 0 for none.
-        """
+    def cut(self, label, count):
+        """Keeps a method's first `count` images, so that more can be added."""
         rows = self.rows(label)[:count]
-        if rows or count == 0:
-            text = "".join(json.dumps(row) + "\n" for row in rows)
-            run_folder.write_text(self._path("values", label, "jsonl"), text)
-        if feature_size:
-            with open(self._path("features", label, "f32"), "ab") as file:
-                file.truncate(count * 4 * feature_size)
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        run_folder.write_text(self._path("values", label, "jsonl"), text)
+
+    def cut_features(self, label, count, size):
+        """Keeps the features, `size` numbers each, of a label's first `count` images."""
+        with open(self._path("features", label, "f32"), "ab") as file:
+            file.truncate(count * 4 * size)
 
     def add(self, label, rows, features=None):
         """Appends images: rows, JSON-able dicts, and their features [B, D] if any.
