@@ -9,11 +9,17 @@ over whole numbers, which add up alike in any order: an image gets the same numb
 or in a batch, in one thread or many. Where the machine may choose an order (the filter
 of SSIM, logarithms), results differ far below what float32 keeps.
 
+Known pixels are restored before anything is measured, so most of the two images is the
+same. Where they are, a difference is exactly 0 and SSIM exactly 1, and only a window
+round what differs is computed: the same number, in a fraction of the time. The window
+is found in the images, whatever mask or method made them.
+
 An empty hole counts as a hole of one pixel without error: L1, L2 and TV 0, SSIM 1,
 PSNR 52.9 dB. No metric returns NaN for finite images.
 
-Stages: levels and exact sums; the usual metrics on the whole image; the same on the
-hole; the definitions of published tables; `METRICS`, which names them all; their hash.
+Stages: levels, the window that differs, exact sums; the usual metrics on the whole
+image; the same on the hole; the definitions of published tables; `METRICS`, which names
+them all; their hash.
 The formulas, one per line and side by side, are in docs/metrics.md.
 """
 
@@ -41,21 +47,76 @@ def _levels(image):
 
 
 def _missing(mask):
-    """mask [B, H, W, 1] -> float64 of 0 and 1, and the missing values of 3 channels [B],
-    those of one pixel where there is no hole."""
-    missing = tf.cast(tf.convert_to_tensor(mask) > 0, tf.float64)
-    count = tf.reduce_sum(missing, axis=[1, 2, 3])
-    return missing, 3.0 * tf.maximum(count, 1.0)
+    """mask [B, H, W, 1] -> float64 of 0 and 1."""
+    return tf.cast(tf.convert_to_tensor(mask) > 0, tf.float64)
+
+
+def _missing_values(mask):
+    """Number of missing values of 3 channels [B]; of one pixel where there is no hole."""
+    return 3.0 * tf.maximum(_sum(_missing(mask)), 1.0)
+
+
+class _Window:
+    """The part of a batch that holds every pixel in which two images differ.
+
+    Windows have one size, that of the largest, and a place for each example. They hold
+    two radii of SSIM's window more on every side, unless the image ends before: all
+    pixels whose SSIM is not 1, and all that it depends on.
+
+    Attributes:
+      height, width: of the windows, int32.
+    """
+
+    def __init__(self, x, y):
+        """Finds the windows of x, y [B, H, W, C], of any type."""
+        differs = tf.reduce_any(tf.not_equal(x, y), axis=3)
+        self._rows, self.height = _interval(tf.reduce_any(differs, axis=2))
+        self._columns, self.width = _interval(tf.reduce_any(differs, axis=1))
+
+    def cut(self, x):
+        """[B, H, W, C] -> [B, height, width, C]."""
+        x = tf.gather(x, self._rows, axis=1, batch_dims=1)
+        return tf.gather(x, self._columns, axis=2, batch_dims=1)
+
+
+def _interval(differs):
+    """The places [B, n] of the windows along one side, and n; `differs` is [B, N]."""
+    size = tf.shape(differs)[1]
+    number = tf.range(size)
+    first = tf.reduce_min(tf.where(differs, number, size), axis=1)
+    last = tf.reduce_max(tf.where(differs, number, -1), axis=1)
+    margin = 2 * _RADIUS
+    longest = tf.maximum(tf.reduce_max(last - first + 1), 0)
+    length = tf.minimum(longest + 2 * margin, size)
+    start = tf.clip_by_value(first - margin, 0, size - length)
+    return start[:, None] + tf.range(length), length
+
+
+def _differing_levels(image, completed, mask=None):
+    """The levels of both images where they may differ, and the missing pixels there.
+
+    Returns:
+      x, y: float64 [B, h, w, 3]; elsewhere they are equal.
+      missing: float64 [B, h, w, 1] of 0 and 1; None without a mask.
+    """
+    image, completed = tf.convert_to_tensor(image), tf.convert_to_tensor(completed)
+    window = _Window(image, completed)
+    missing = None if mask is None else _missing(window.cut(tf.convert_to_tensor(mask)))
+    return _levels(window.cut(image)), _levels(window.cut(completed)), missing
 
 
 def _sum(x):
-    """Sum of [B, ...] per example, the same in any order of additions.
+    """Sum of whole numbers [B, ...] per example: exact, in any order of additions."""
+    return tf.reduce_sum(x, axis=list(range(1, x.shape.rank)))
 
-    Whole numbers stay as they are. Others, to be of order one, are rounded to multiples
-    of 2^-30, so that every partial sum up to 2^23 is exact in float64.
+
+def _rounded_sum(x):
+    """Sum of [B, ...] of order one per example, the same in any order of additions.
+
+    They are rounded to multiples of 2^-30, so that every partial sum up to 2^23 is
+    exact in float64.
     """
-    scaled = tf.round(x * 2.0**30)
-    return tf.reduce_sum(scaled, axis=list(range(1, x.shape.rank))) * 2.0**-30
+    return _sum(tf.round(x * 2.0**30)) * 2.0**-30
 
 
 def _size(x):
@@ -86,8 +147,8 @@ def l1(image, completed, mask=None):
     Returns:
       float32 [B]; 0 for equal images, 1 for black against white.
     """
-    difference = tf.abs(_levels(image) - _levels(completed))
-    return _result(_sum(difference) / (255.0 * _size(difference)))
+    x, y, _ = _differing_levels(image, completed)
+    return _result(_sum(tf.abs(x - y)) / (255.0 * _size(image)))
 
 
 def l2(image, completed, mask=None):
@@ -96,8 +157,8 @@ def l2(image, completed, mask=None):
     Returns:
       float32 [B]; 0 for equal images, 1 for black against white.
     """
-    squared = tf.square(_levels(image) - _levels(completed))
-    return _result(_sum(squared) / (255.0**2 * _size(squared)))
+    x, y, _ = _differing_levels(image, completed)
+    return _result(_sum(tf.square(x - y)) / (255.0**2 * _size(image)))
 
 
 def psnr(image, completed, mask=None):
@@ -111,8 +172,8 @@ def psnr(image, completed, mask=None):
       float32 [B] in dB. Equal images, whose ratio is infinite, get that of images that
       differ by one level in one value, so that means over images stay finite.
     """
-    squared = tf.square(_levels(image) - _levels(completed))
-    return _decibel(_sum(squared) / _size(squared), _size(squared))
+    x, y, _ = _differing_levels(image, completed)
+    return _decibel(_sum(tf.square(x - y)) / _size(image), _size(image))
 
 
 def ssim(image, completed, mask=None):
@@ -129,12 +190,10 @@ def ssim(image, completed, mask=None):
     Raises:
       ValueError: the images are smaller than the window.
     """
-    x, y = _levels(image), _levels(completed)
-    _check_window(x, "ssim")
-    luminance, structure = _similarity_maps(x, y)
-    inside = slice(_RADIUS, -_RADIUS)
-    similarity = (luminance * structure)[:, inside, inside]
-    return _result(_sum(similarity) / _size(similarity))
+    _check_window(image, "ssim")
+    x, y, _ = _differing_levels(image, completed)
+    inside = tf.shape(image)[1:3] - 2 * _RADIUS
+    return _mean_similarity(x, y, tf.cast(3 * inside[0] * inside[1], tf.float64))
 
 
 def ms_ssim(image, completed, mask=None):
@@ -188,10 +247,11 @@ def tv(image, completed, mask=None):
     return _result((_sum(down) + _sum(right)) / (255.0 * _size(completed)))
 
 
-def _check_window(x, name):
-    if any(side is not None and side <= 2 * _RADIUS for side in x.shape[1:3]):
+def _check_window(image, name):
+    shape = tf.convert_to_tensor(image).shape
+    if any(side is not None and side <= 2 * _RADIUS for side in shape[1:3]):
         raise ValueError(
-            f"{name}: images of {x.shape[1]}x{x.shape[2]} are smaller than its 11x11 "
+            f"{name}: images of {shape[1]}x{shape[2]} are smaller than its 11x11 "
             "window; leave this metric out or measure larger images"
         )
 
@@ -202,26 +262,29 @@ def _gradients(x):
     return tf.abs(x[:, 1:] - x[:, :-1]), tf.abs(x[:, :, 1:] - x[:, :, :-1])
 
 
-def _similarity_maps(x, y, mirrored=True):
-    """The two factors of SSIM around every pixel.
+def _mean_similarity(x, y, count):
+    """Mean of an SSIM map of `count` values, of which those outside x, y are 1."""
+    luminance, structure = _similarity_maps(x, y)
+    similarity = luminance * structure
+    return _result((_rounded_sum(similarity) + (count - _size(similarity))) / count)
+
+
+def _similarity_maps(x, y):
+    """The two factors of SSIM round every pixel whose window is inside.
 
     Args:
-      x, y: levels, float64 [B, H, W, 3].
-      mirrored: whether the images are mirrored at their borders (the edge pixel twice)
-        or continue black.
+      x, y: levels, float64 [B, H, W, C].
 
     Returns:
-      luminance term, and contrast times structure term, float64 [B, H, W, 3]. The
-      border plays no part further inside than 5 pixels.
+      luminance term, and contrast times structure term, float64 [B, C, H-10, W-10].
+      Both are exactly 1 where the windows of x and y are equal.
     """
+    # Images last, for the filter: rows of W, and columns of H, times matrices.
+    x, y = (tf.transpose(z, [0, 3, 1, 2]) for z in (x, y))
     moments = tf.stack([x, y, x * x + y * y, x * y])
-    moments = tf.transpose(moments, [0, 1, 4, 2, 3])  # Filters run along H and W.
-    height, width = tf.shape(moments)[3], tf.shape(moments)[4]
-    moments = tf.matmul(moments, _filter(width, mirrored), transpose_b=True)
-    moments = tf.matmul(_filter(height, mirrored), moments)
-    mean_x, mean_y, squares, products = tf.unstack(
-        tf.transpose(moments, [0, 1, 3, 4, 2])
-    )
+    moments = tf.matmul(moments, _filter(tf.shape(x)[3]))
+    moments = tf.matmul(_filter(tf.shape(x)[2]), moments, transpose_a=True)
+    mean_x, mean_y, squares, products = tf.unstack(moments)
     c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     mean_product, mean_squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
     luminance = (2 * mean_product + c1) / (mean_squares + c1)
@@ -229,20 +292,22 @@ def _similarity_maps(x, y, mirrored=True):
     return luminance, structure
 
 
-def _filter(size, mirrored):
-    """Matrix [size, size] that filters a line with the window."""
-    tap = tf.range(size + 2 * _RADIUS)[None, :] - tf.range(size)[:, None]
+def _filter(size):
+    """Matrix [size, size - 10] that filters a line with the window, float64."""
+    tap = tf.range(size)[:, None] - tf.range(size - 2 * _RADIUS)
     weights = tf.gather(
         tf.constant(_WINDOW, tf.float64), tf.clip_by_value(tap, 0, 2 * _RADIUS)
     )
-    weights = tf.where((tap >= 0) & (tap <= 2 * _RADIUS), weights, 0.0)
-    center = weights[:, _RADIUS:-_RADIUS]
-    if not mirrored:
-        return center
-    rest = size - _RADIUS
-    before = tf.pad(tf.reverse(weights[:, :_RADIUS], [1]), [[0, 0], [0, rest]])
-    after = tf.pad(tf.reverse(weights[:, -_RADIUS:], [1]), [[0, 0], [rest, 0]])
-    return center + before + after
+    return tf.where((tap >= 0) & (tap <= 2 * _RADIUS), weights, 0.0)
+
+
+def _surround(x, value=None):
+    """[B, H, W, C] with SSIM's radius round it: mirrored (the edge pixel twice), or all
+    of one value."""
+    around = [[0, 0], [_RADIUS] * 2, [_RADIUS] * 2, [0, 0]]
+    if value is None:
+        return tf.pad(x, around, "SYMMETRIC")
+    return tf.pad(x, around, constant_values=value)
 
 
 def _halve(x):
@@ -265,9 +330,8 @@ def hole_l1(image, completed, mask):
     Returns:
       float32 [B] in 0..1; 0 for an empty hole.
     """
-    missing, count = _missing(mask)
-    difference = tf.abs(_levels(image) - _levels(completed)) * missing
-    return _result(_sum(difference) / (255.0 * count))
+    x, y, missing = _differing_levels(image, completed, mask)
+    return _result(_sum(tf.abs(x - y) * missing) / (255.0 * _missing_values(mask)))
 
 
 def hole_l2(image, completed, mask):
@@ -276,9 +340,9 @@ def hole_l2(image, completed, mask):
     Returns:
       float32 [B] in 0..1; 0 for an empty hole.
     """
-    missing, count = _missing(mask)
-    squared = tf.square(_levels(image) - _levels(completed)) * missing
-    return _result(_sum(squared) / (255.0**2 * count))
+    x, y, missing = _differing_levels(image, completed, mask)
+    squared = tf.square(x - y) * missing
+    return _result(_sum(squared) / (255.0**2 * _missing_values(mask)))
 
 
 def hole_psnr(image, completed, mask):
@@ -288,9 +352,9 @@ def hole_psnr(image, completed, mask):
       float32 [B] in dB; a hole without error gets that of one level in one of its
       values, an empty hole that of one pixel, 52.9.
     """
-    missing, count = _missing(mask)
-    squared = tf.square(_levels(image) - _levels(completed)) * missing
-    return _decibel(_sum(squared) / count, count)
+    x, y, missing = _differing_levels(image, completed, mask)
+    count = _missing_values(mask)
+    return _decibel(_sum(tf.square(x - y) * missing) / count, count)
 
 
 def hole_ssim(image, completed, mask):
@@ -310,12 +374,14 @@ def hole_ssim(image, completed, mask):
     Raises:
       ValueError: the images are smaller than the window.
     """
-    x, y = _levels(image), _levels(completed)
-    _check_window(x, "hole_ssim")
+    _check_window(image, "hole_ssim")
+    x, y, missing = _differing_levels(
+        _surround(image), _surround(completed), _surround(mask, 0.0)
+    )
     luminance, structure = _similarity_maps(x, y)
-    missing, count = _missing(mask)
     # One minus the loss, so that no missing pixel means 1.
-    return _result(1.0 - _sum((1.0 - luminance * structure) * missing) / count)
+    loss = (1.0 - luminance * structure) * _inside(missing)
+    return _result(1.0 - _rounded_sum(loss) / _missing_values(mask))
 
 
 def hole_ms_ssim(image, completed, mask):
@@ -346,40 +412,47 @@ def hole_tv(image, completed, mask):
     Returns:
       float32 [B]; 0 for one flat colour and for an empty hole.
     """
-    missing, count = _missing(mask)
+    missing = _missing(mask)
     down, right = _gradients(_levels(completed))
     down *= tf.maximum(missing[:, 1:], missing[:, :-1])
     right *= tf.maximum(missing[:, :, 1:], missing[:, :, :-1])
-    return _result((_sum(down) + _sum(right)) / (255.0 * count))
+    return _result((_sum(down) + _sum(right)) / (255.0 * _missing_values(mask)))
+
+
+def _inside(missing):
+    """[B, H, W, 1] -> [B, 1, H-10, W-10], as SSIM's map lies."""
+    inside = slice(_RADIUS, -_RADIUS)
+    return tf.transpose(missing[:, inside, inside], [0, 3, 1, 2])
 
 
 def _multi_scale(image, completed, mask, name):
     """MS-SSIM inside the image (`mask` None) or over the missing pixels."""
+    _check_window(image, name)
     x, y = _levels(image), _levels(completed)
-    _check_window(x, name)
     if None in x.shape[1:3]:
         raise ValueError(f"{name}: needs a fixed image size, got height or width None")
-    missing = None if mask is None else _missing(mask)[0]
+    missing = None if mask is None else _missing(mask)
     scales = ms_ssim_scales(*x.shape[1:3])
     total = sum(_SCALE_WEIGHTS[:scales])
     product = 1.0
     for scale, weight in enumerate(_SCALE_WEIGHTS[:scales]):
         if scale:
             x, y = _halve(x), _halve(y)
-        luminance, term = _similarity_maps(x, y)
+        seen = (x, y) if mask is None else (_surround(x), _surround(y))
+        window = _Window(*seen)
+        luminance, term = _similarity_maps(*map(window.cut, seen))
         if scale == scales - 1:
             term = luminance * term
         loss = 1.0 - term
         if mask is None:
-            loss = loss[:, _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]
-            count = tf.cast(tf.size(loss[0, :, :, 0]), tf.float64)
+            count = float(math.prod(side - 2 * _RADIUS for side in x.shape[1:3]))
         else:
             if scale:
                 missing = tf.nn.max_pool2d(missing, 2, 2, "SAME")
-            loss *= missing
+            loss *= _inside(window.cut(_surround(missing, 0.0)))
             count = tf.maximum(tf.reduce_sum(missing, axis=[1, 2]), 1.0)
         # Per channel: the weighted product is not the product of the mean channel.
-        loss = tf.stack([_sum(loss[..., c]) for c in range(3)], axis=1)
+        loss = tf.stack([_rounded_sum(loss[:, c]) for c in range(3)], axis=1)
         product *= tf.pow(tf.maximum(1.0 - loss / count, 0.0), weight / total)
     return _result(tf.reduce_mean(product, axis=1))
 
@@ -473,7 +546,7 @@ def siidgm_psnr(image, completed, mask=None):
         tf.maximum(tf.reduce_max(z, axis=[1, 2, 3], keepdims=True), 1.0) for z in (x, y)
     ]
     squared = tf.square(x / brightest[0] - y / brightest[1])
-    return _decibel(255.0**2 * _sum(squared) / _size(x), _size(x))
+    return _decibel(255.0**2 * _rounded_sum(squared) / _size(x), _size(x))
 
 
 def edgeconnect_mae(image, completed, mask=None):
@@ -506,8 +579,8 @@ def picnet_l1(image, completed, mask=None):
     Returns:
       float32 [B] in levels.
     """
-    difference = tf.abs(_levels(image) - _levels(completed))
-    return _result(_sum(difference) / _size(difference))
+    x, y, _ = _differing_levels(image, completed)
+    return _result(_sum(tf.abs(x - y)) / _size(image))
 
 
 def picnet_tv(image, completed, mask=None):
@@ -526,7 +599,7 @@ def picnet_tv(image, completed, mask=None):
     y = _levels(completed)
     right, down = y - tf.roll(y, -1, axis=2), y - tf.roll(y, -1, axis=1)
     length = tf.sqrt(tf.square(right) + tf.square(down)) / 255.0
-    return _result(255.0 * _sum(length) / _size(y))
+    return _result(255.0 * _rounded_sum(length) / _size(y))
 
 
 def lama_ssim(image, completed, mask=None):
@@ -545,10 +618,10 @@ def lama_ssim(image, completed, mask=None):
     Raises:
       ValueError: the images are smaller than the window.
     """
-    x, y = _levels(image), _levels(completed)
-    _check_window(x, "lama_ssim")
-    luminance, structure = _similarity_maps(x, y, mirrored=False)
-    return _result(_sum(luminance * structure) / _size(x))
+    _check_window(image, "lama_ssim")
+    black = -1.0
+    x, y, _ = _differing_levels(_surround(image, black), _surround(completed, black))
+    return _mean_similarity(x, y, _size(image))
 
 
 # --- All by name -------------------------------------------------------------------
