@@ -119,3 +119,26 @@ def test_bad_values_are_refused_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as error:
         call()
     assert "\n" not in str(error.value)
+
+
+def test_many_columns_and_pairs_get_the_numbers_of_one_alone():
+    """Also where pairs have unequal numbers of ties, and a column is all zeros."""
+    columns = RNG.normal(0, 1, [4, 40])
+    columns[1, :7], columns[3] = columns[0, :7], 0
+    assert statistics.bootstrap_intervals(columns) == [
+        bootstrap_interval(values) for values in columns
+    ]
+    pairs = [
+        (columns[i], columns[j], better)
+        for i, j in itertools.combinations(range(4), 2)
+        for better in ("higher", "lower")
+    ]
+    assert statistics.paired_comparisons(pairs) == [
+        paired_comparison(*pair) for pair in pairs
+    ]
+    assert statistics.bootstrap_intervals([]) == statistics.paired_comparisons([]) == []
+
+
+def test_columns_of_other_images_are_refused():
+    with pytest.raises(ValueError, match="columns of different lengths"):
+        statistics.bootstrap_intervals([[1, 2], [1, 2, 3]])
