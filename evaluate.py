@@ -10,8 +10,6 @@ Writes to --output_dir: results.{txt,csv,json,md,tex}, per_image.csv, report.htm
 figures/*.{png,pdf}. The same command goes on with an interrupted evaluation.
 """
 
-import functools
-import itertools
 import os
 import signal
 import sys
@@ -19,24 +17,18 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
 
-import keras
-import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
-from tqdm import tqdm
 
-import inpainting_tf
 from command_line import contenders
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
-    comparison_figures,
     features,
-    images,
     metrics,
     protocols,
     report,
-    run_folder,
-    statistics,
+    side_by_side,
+    side_by_side_results,
     training,
 )
 from inpainting_tf.measured_values import MeasuredValues
@@ -73,11 +65,6 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("batch_size", 16, "Images completed at once.", lower_bound=1)
 flags.DEFINE_integer("shown", 8, "Images shown as pictures.", lower_bound=1)
-
-# Methods are compared in pairs by the first so many metrics of the protocol.
-COMPARED_METRICS = 2
-
-TRUTH = "_truth"  # Stands for the ground truth among labels.
 
 
 def check_flags():
@@ -118,384 +105,30 @@ def feature_fingerprint():
     return contenders.file_hash(weights) if os.path.isfile(weights) else weights
 
 
-def measuring(names):
-    """Compiled function (image, completed, mask) -> {metric name: [B]}."""
-
-    @tf.function(reduce_retracing=True)
-    def measure(image, completed, mask):
-        return {
-            name: metrics.METRICS[name].function(image, completed, mask)
-            for name in names
-        }
-
-    return measure
-
-
-class Pass:
-    """One pass over the examples: completes, measures, keeps."""
-
-    def __init__(self, protocol, methods, values, metric_names, extract):
-        self.protocol, self.methods, self.values = protocol, methods, values
-        self.extract = extract
-        self.measure = measuring(metric_names)
-        self.seconds = dict.fromkeys([method.label for method in methods], 0.0)
-        self.examples = None
-        self.feature_size = 0
-        if extract is not None:
-            probe = tf.zeros([1, protocol.size, protocol.size, 3])
-            self.feature_size = int(extract(probe).shape[-1])
-
-    def run(self):
-        """Goes on where each method stands, to the end of the protocol."""
-        done = {m.label: len(self.values.rows(m.label)) for m in self.methods}
-        if self.feature_size:
-            for label in [*done, TRUTH]:
-                have = self.values.feature_count(label, self.feature_size)
-                done[label] = min(done.get(label, have), have)
-        for label, count in done.items():
-            if label != TRUTH:
-                self.values.cut(label, count)
-            if self.feature_size:
-                self.values.cut_features(label, count, self.feature_size)
-        start = min(done.values())
-        if start:
-            training.say(f"going on at image {start} of {len(self.protocol)}")
-        self.examples = protocols.open_examples(
-            self.protocol, FLAGS.data_dir, batch_size=FLAGS.batch_size, start=start
-        )
-        with tqdm(
-            total=len(self.protocol),
-            initial=start,
-            unit="image",
-            disable=not sys.stderr.isatty(),
-        ) as bar:
-            for batch in self.examples:
-                self._batch(batch, done)
-                bar.update(len(batch["index"]))
-
-    def _batch(self, batch, done):
-        if self.feature_size:
-            fresh = [i for i, n in enumerate(batch["index"]) if n >= done[TRUTH]]
-            if fresh:
-                extracted = self.extract(tf.gather(batch["image"], fresh)).numpy()
-                self.values.add(TRUTH, [], extracted)
-        for number, image, mask in self._shown(batch, batch["image"], batch["mask"]):
-            self.values.show(number, TRUTH, images.to_uint8(image).numpy())
-            shown_mask = tf.repeat(tf.cast(mask * 255, tf.uint8), 3, axis=-1)
-            self.values.show(number, "_mask", shown_mask.numpy())
-        for method in self.methods:
-            fresh = [i for i, n in enumerate(batch["index"]) if n >= done[method.label]]
-            if not fresh:
-                continue
-            part = {
-                "image": tf.gather(batch["image"], fresh),
-                "mask": tf.gather(batch["mask"], fresh),
-                "index": [batch["index"][i] for i in fresh],
-                "names": [batch["name"][i] for i in fresh],
-                "groups": [batch["group"][i] for i in fresh],
-            }
-            self._method(method, part)
-
-    def _method(self, method, part):
-        began = time.perf_counter()
-        # Finished on the device before the clock is read.
-        completed = np.asarray(method.complete(part))
-        self.seconds[method.label] += time.perf_counter() - began
-        image, mask = part["image"], part["mask"]
-        if completed.shape != tuple(image.shape):
-            raise UsageError(
-                f"--methods: {method.label} completes images of shape "
-                f"{tuple(image.shape)} to {completed.shape}"
-            )
-        if not np.isfinite(np.where(mask > 0, completed, 0)).all():
-            raise UsageError(
-                f"--methods: {method.label} gives values that are not finite, for one "
-                f"of the images {', '.join(part['names'][:3])}, ..."
-            )
-        # Whatever a method does to known pixels, all are measured alike.
-        completed = images.compose(image, tf.constant(completed, tf.float32), mask)
-        measured = self.measure(image, completed, mask)
-        measured = {name: value.numpy() for name, value in measured.items()}
-        areas = tf.reduce_mean(mask, axis=[1, 2, 3]).numpy()
-        extracted = self.extract(completed).numpy() if self.feature_size else None
-        for number, pixels in self._shown(part, completed):
-            self.values.show(number, method.label, images.to_uint8(pixels).numpy())
-        rows = [
-            {
-                "index": part["index"][i],
-                "image": part["names"][i],
-                "group": part["groups"][i],
-                "hole_area": float(areas[i]),
-                "exact": part["names"][i] not in self.examples.differing,
-                **{name: float(value[i]) for name, value in measured.items()},
-            }
-            for i in range(len(part["index"]))
-        ]
-        self.values.add(method.label, rows, extracted)
-
-    def _shown(self, part, *tensors):
-        for place, number in enumerate(part["index"]):
-            if number < FLAGS.shown:
-                yield number, *(tensor[place] for tensor in tensors)
-
-
-def distances(values, labels, size):
-    """FID and KID of every method: label -> {"fid": ..., "kid": ...}."""
-
-    def summed(label):
-        total, sample = features.FeatureStatistics(), features.FeatureSample()
-        for batch in values.features(label, size):
-            total.update(batch)
-            sample.update(batch)
-        return total, sample.features()
-
-    truth, truth_sample = summed(TRUTH)
-    result = {}
-    for label in labels:
-        own, sample = summed(label)
-        fid = features.frechet_distance(
-            truth.mean(), truth.covariance(), own.mean(), own.covariance()
-        )
-        subset = min(1000, len(sample))
-        # All subsets of that size are the same one where there are not more images.
-        kid, _ = features.kernel_distance(
-            truth_sample, sample, subset, 100 if len(sample) > subset else 1
-        )
-        result[label] = {
-            "fid": report.Estimate(fid),
-            "kid": report.Estimate(kid),
-        }
-    return result
-
-
-def estimates(rows, names):
-    """Mean and 95 % interval of every metric: name -> Estimate."""
-    result = {}
-    for name in names:
-        numbers = [row[name] for row in rows]
-        low, high = statistics.bootstrap_interval(numbers)
-        result[name] = report.Estimate(float(np.mean(numbers)), low, high)
-    return result
-
-
-def summarise(protocol, methods, rows, names, set_level):
-    """The Summary of all values, see `report`."""
-    columns = [
-        report.MetricColumn(name, metric.unit, metric.better, metric.formula)
-        for name, metric in metrics.METRICS.items()
-        if name in names
-    ]
-    columns.sort(key=lambda column: names.index(column.name))
-    if set_level:
-        columns += [
-            report.MetricColumn("fid", "", "lower", f"Frechet, {FLAGS.features}"),
-            report.MetricColumn("kid", "", "lower", f"kernel, {FLAGS.features}"),
-        ]
-    labels = [method.label for method in methods]
-    differing = sum(not row["exact"] for row in rows[labels[0]])
-    inexact = ""
-    if differing:
-        inexact = (
-            f" {differing} images were decoded or drawn with other last bits than when "
-            "the protocol was frozen: last digits may differ."
-        )
-    groups = []
-    for name in protocol.group_names:
-        own = {
-            label: [row for row in rows[label] if row["group"] == name]
-            for label in labels
-        }
-        groups.append(
-            report.Group(
-                name,
-                len(own[labels[0]]),
-                {label: estimates(own[label], names) for label in labels},
-            )
-        )
-    comparisons = [
-        report.Comparison(
-            name,
-            a,
-            b,
-            statistics.paired_comparison(
-                [row[name] for row in rows[a]],
-                [row[name] for row in rows[b]],
-                metrics.METRICS[name].better,
-            ),
-        )
-        for name in names[:COMPARED_METRICS]
-        for a, b in itertools.combinations(labels, 2)
-    ]
-    return report.Summary(
-        protocol=protocol.name,
-        protocol_hash=protocol.hash,
-        metrics=columns,
-        methods=[
-            report.MethodRow(m.label, len(rows[m.label]), m.description)
-            for m in methods
-        ],
-        table={
-            label: estimates(rows[label], names) | set_level.get(label, {})
-            for label in labels
-        },
-        description=protocol.title + inexact,
-        grouping="hole area" if protocol.area_bins else "group",
-        groups=groups,
-        comparisons=comparisons,
-        versions={
-            "inpainting_tf": inpainting_tf.__version__,
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
-        command=" ".join(
-            ["python evaluate.py"]
-            + [
-                f"--{name}={','.join(value) if isinstance(value, list) else value}"
-                for name in ("protocol", "methods", "more_metrics", "features")
-                if (value := FLAGS[name].value)
-            ]
-            + (["--data_dir=<its pictures>"] if protocol.needs_files else [])
-            + ["--output_dir=<a folder>"]
-        ),
-    )
-
-
-def attention(method, examples):
-    """Attention offsets [N, h, w, 2] of a method on the examples; None without any."""
-    if method.forward is None:
-        return None
-    image = images.to_float(np.stack([example.image for example in examples]))
-    mask = np.stack([example.mask for example in examples])[..., np.newaxis]
-    outputs = method.forward(image, tf.constant(mask, tf.float32))
-    offsets = outputs.get("attention_offsets")
-    return None if offsets is None else offsets.numpy()
-
-
-def training_logs(methods):
-    """What the methods that are runs logged, losses and validation: label -> curves."""
-    runs = {}
-    for method in methods:
-        curves = {}
-        if method.run_dir:
-            curves = comparison_figures.read_metrics(method.run_dir)
-        if any(len(steps) > 1 for steps, _ in curves.values()):
-            runs[method.label] = curves
-    return runs
-
-
-def draw_figures(protocol, methods, rows, values, names, summary):
-    """The figures that the results call for.
-
-    Returns:
-      (examples, {file name: (caption, function of size "screen" or "print")}).
-    """
-    labels = [method.label for method in methods]
-    styles = comparison_figures.method_styles(labels)
-    examples = [
-        comparison_figures.Example(
-            os.path.basename(protocol.names[number]),
-            values.shown(number, TRUTH),
-            values.shown(number, "_mask")[..., 0] > 0,
-            {label: values.shown(number, label) for label in labels},
-        )
-        for number in range(min(FLAGS.shown, len(protocol)))
-    ]
-    made = {
-        "comparison": (
-            "The first images: input, truth, and what each method makes of it.",
-            functools.partial(comparison_figures.comparison_grid, examples),
-        )
-    }
-    first = names[0]
-    metric = metrics.METRICS[first]
-    areas = [row["hole_area"] for row in rows[labels[0]]]
-    if np.ptp(areas) > 0.01:
-        made["hole_area"] = (
-            f"{first} by the share of missing pixels.",
-            functools.partial(
-                comparison_figures.metric_against_hole_area,
-                areas,
-                {label: [row[first] for row in rows[label]] for label in labels},
-                first,
-                metric.unit,
-                metric.better,
-                styles=styles,
-            ),
-        )
-    if len(summary.groups) == 2:
-        made["groups"] = (
-            f"{' against '.join(protocol.group_names)}: means with 95 % intervals.",
-            functools.partial(
-                comparison_figures.frontal_against_turned,
-                {group.name: group.table for group in summary.groups},
-                [
-                    (c.name, c.unit, c.better)
-                    for c in summary.metrics
-                    if c.name in names
-                ],
-                labels,
-                styles=styles,
-            ),
-        )
-    for method in methods:
-        offsets = attention(method, examples)
-        if offsets is not None:
-            made[f"attention_{method.label}"] = (
-                f"Where the contextual attention of {method.label} looked.",
-                functools.partial(
-                    comparison_figures.attention_offsets,
-                    [example.completed[method.label] for example in examples],
-                    offsets,
-                    [example.mask for example in examples],
-                    [example.name for example in examples],
-                ),
-            )
-    runs = training_logs(methods)
-    if runs:
-        made["training"] = (
-            "What the runs logged while they were trained.",
-            functools.partial(comparison_figures.loss_curves, runs, styles=styles),
-        )
-    return examples, made
-
-
-def write_all(folder, summary, rows, examples, made):
-    """Writes tables, figures and the page, each whole or not at all."""
-    texts = {
-        "results.txt": report.screen_table(summary),
-        "results.csv": report.csv_text(summary),
-        "results.json": report.json_text(summary),
-        "results.md": report.markdown(summary),
-        "results.tex": report.latex(summary),
-        "per_image.csv": report.per_image_csv(
-            {"protocol_hash": summary.protocol_hash, "method": label, **row}
-            for label in rows
-            for row in rows[label]
-        ),
-    }
-    shown = []
-    for name, (caption, make) in made.items():
-        figure = make(size="screen")
-        comparison_figures.save(figure, os.path.join(folder, "figures", name))
-        comparison_figures.save(
-            make(size="print"), os.path.join(folder, "figures", f"{name}_print")
-        )
-        if name != "comparison":  # The page has the examples themselves.
-            shown.append((caption, comparison_figures.png_bytes(figure)))
-    pictures = report.Pictures(examples, shown)
-    texts["report.html"] = report.html_report(summary, pictures)
-    for name, text in texts.items():
-        run_folder.write_text(os.path.join(folder, name), text)
+def command_line(protocol):
+    """The command that gives these results anywhere."""
+    words = ["python evaluate.py"]
+    for name in ("protocol", "methods", "more_metrics", "features"):
+        if value := FLAGS[name].value:
+            text = ",".join(value) if isinstance(value, list) else value
+            words.append(f"--{name}={text}")
+    if protocol.needs_files:
+        words.append("--data_dir=<its pictures>")
+    return " ".join([*words, "--output_dir=<a folder>"])
 
 
 def run():
-    """Evaluates what the flags name; returns the exit status."""
+    """Evaluates what the flags name.
+
+    Returns:
+      (wall time in seconds from the first image on, Stopwatch of its parts).
+    """
     check_flags()
     protocol = protocols.read(FLAGS.protocol)
     names = [*protocol.metrics]
     names += [name for name in FLAGS.more_metrics if name not in names]
     methods = contenders.open_all(FLAGS.methods, protocol.size, protocol.names)
+    labels = [method.label for method in methods]
     extract = open_features()
     if protocol.needs_files:
         protocols.find_images(protocol, FLAGS.data_dir)
@@ -514,32 +147,60 @@ def run():
         f"{protocol.size}x{protocol.size}, {len(methods)} method"
         f"{'s' * (len(methods) > 1)}"
     )
-    began = time.perf_counter()
-    pass_over = Pass(protocol, methods, values, names, extract)
-    pass_over.run()
-    rows = {m.label: values.rows(m.label) for m in methods}
-    set_level = {}
-    if extract is not None:
-        set_level = distances(values, list(rows), pass_over.feature_size)
-    summary = summarise(protocol, methods, rows, names, set_level)
-    examples, made = draw_figures(protocol, methods, rows, values, names, summary)
-    write_all(FLAGS.output_dir, summary, rows, examples, made)
+    began, watch = time.perf_counter(), side_by_side.Stopwatch()
+    one_pass = side_by_side.Pass(
+        protocol,
+        methods,
+        values,
+        names,
+        data_dir=FLAGS.data_dir,
+        batch_size=FLAGS.batch_size,
+        shown=FLAGS.shown,
+        extract=extract,
+        stopwatch=watch,
+    )
+    one_pass.run()
+    with watch.on("tables"):
+        columns = side_by_side_results.read_columns(values, labels, names)
+        set_level = None
+        if extract is not None:
+            set_level = side_by_side_results.distances(
+                values, labels, one_pass.feature_size
+            )
+        summary = side_by_side_results.summarise(
+            protocol,
+            methods,
+            columns,
+            names,
+            set_level=set_level,
+            features_name=FLAGS.features,
+            command=command_line(protocol),
+        )
+    with watch.on("methods"):
+        examples = side_by_side_results.read_examples(
+            protocol, labels, values, FLAGS.shown
+        )
+        offsets = side_by_side_results.attention_offsets(methods, examples)
+    with watch.on("pictures"):
+        made = side_by_side_results.draw(
+            protocol, methods, columns, names, summary, examples, offsets
+        )
+        side_by_side_results.write(FLAGS.output_dir, summary, values, examples, made)
     print(report.screen_table(summary))
     if summary.description != protocol.title:
         training.say(summary.description)
     seconds = time.perf_counter() - began
-    busy = sum(pass_over.seconds.values())
     training.say(
-        f"{seconds:.0f} s, {100 * busy / seconds:.0f} % of it in the methods; look at "
+        f"{seconds:.0f} s: {watch.shares(seconds)}; look at "
         f"{os.path.join(FLAGS.output_dir, 'report.html')}"
     )
-    return 0
+    return seconds, watch
 
 
 def main(_):
     logging.set_verbosity(logging.WARNING)
     try:
-        sys.exit(run())
+        run()
     except OSError as error:
         refuse("evaluate.py", f"{error.filename or '--output_dir'}: {error.strerror}")
     except (ValueError, training.TrainingStopped) as error:

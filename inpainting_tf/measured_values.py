@@ -8,8 +8,13 @@
 A run that was interrupted goes on where each method's values end: a line cut short is
 dropped, features are cut to the lines. Results of another protocol or of a method that
 has changed since are refused, never mixed.
+
+Lines stay on disk and are read one by one; what is held of an image is 8 bytes per
+number that is asked for.
 """
 
+import array
+import itertools
 import json
 import os
 
@@ -69,19 +74,33 @@ class MeasuredValues:
             os.makedirs(os.path.join(folder, part), exist_ok=True)
 
     def rows(self, label):
-        """The whole lines of a method, list of dicts; a line cut short is dropped."""
+        """The whole lines of a method, dicts one by one; a line cut short is none."""
+        for line in self._lines(label):
+            yield json.loads(line)
+
+    def count(self, label):
+        """Number of images of a method that are there."""
+        return sum(1 for _ in self._lines(label))
+
+    def columns(self, label, names):
+        """Some numbers of all images of a method: dict name -> float64 [N]."""
+        columns = {name: array.array("d") for name in names}
+        for row in self.rows(label):
+            for name, column in columns.items():
+                column.append(row[name])
+        return {name: np.asarray(c) for name, c in columns.items()}
+
+    def _lines(self, label):
         path = self._path("values", label, "jsonl")
-        if not os.path.exists(path):
-            return []
-        with open(path, encoding="utf-8") as file:
-            lines = file.read().splitlines(keepends=True)
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        if os.path.exists(path):
+            with open(path, "rb") as file:
+                yield from (line for line in file if line.endswith(b"\n"))
 
     def cut(self, label, count):
         """Keeps a method's first `count` images, so that more can be added."""
-        rows = self.rows(label)[:count]
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        run_folder.write_text(self._path("values", label, "jsonl"), text)
+        size = sum(map(len, itertools.islice(self._lines(label), count)))
+        with open(self._path("values", label, "jsonl"), "ab") as file:
+            file.truncate(size)
 
     def cut_features(self, label, count, size):
         """Keeps the features, `size` numbers each, of a label's first `count` images."""

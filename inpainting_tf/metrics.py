@@ -52,7 +52,7 @@ def _missing(mask):
 
 
 def _missing_values(mask):
-    """Number of missing values of 3 channels [B]; of one pixel where there is no hole."""
+    """Missing values of 3 channels [B]; those of one pixel where there is no hole."""
     return 3.0 * tf.maximum(_sum(_missing(mask)), 1.0)
 
 

@@ -633,29 +633,29 @@ def csv_text(summary):
 
 
 def per_image_csv(rows):
-    """Values of single images as CSV, exact numbers.
+    """Values of single images as CSV, exact numbers, line by line.
 
     Args:
       rows: iterable of dicts with the same keys, such as image, method, hole_area and
         one per metric; None becomes an empty cell.
 
-    Returns:
-      str; the keys of the first dict are the heading, "" without rows.
+    Yields:
+      str, lines; the keys of the first dict are the heading, nothing without rows.
 
     Raises:
       ValueError: a dict with other keys.
     """
-    lines = []
+    heading = None
     for number, row in enumerate(rows):
-        if not lines:
-            lines.append(list(row))
-        if [*row] != lines[0]:
+        if heading is None:
+            heading = list(row)
+            yield _csv([heading])
+        if [*row] != heading:
             raise ValueError(
                 f"per_image_csv: row {number} has the columns {', '.join(row)}, "
-                f"the first has {', '.join(lines[0])}"
+                f"the first has {', '.join(heading)}"
             )
-        lines.append(list(row.values()))
-    return _csv(lines)
+        yield _csv([row.values()])
 
 
 def _csv(rows):

@@ -118,9 +118,9 @@ def note_unusable(run_dir, name, reason):
 
 
 def write_text(path, text):
-    """Writes a file as a whole or not at all."""
+    """Writes a file as a whole or not at all; `text` is a str, or an iterable of them."""
     with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.write(text)
+        file.writelines([text] if isinstance(text, str) else text)
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)

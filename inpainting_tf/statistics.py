@@ -10,11 +10,11 @@ release (announced, and last in 1.17 for bounded integers), which would move int
 in their last printed digits; means never depend on it.
 
 Draws are shared: intervals of many methods and metrics on the same images come from one
-set of resamples, of which one matrix product takes the means. Values are summed as whole
-multiples of a power of two, about 2^-53 of their largest sum: exactly, so that means are
-the same in any order, in any piece, on any machine.
+set of resamples, whose means are one matrix product. Values are summed as whole
+multiples of a power of two, about 2^-53 of their largest sum: exactly, so that means
+are the same in any order, in any piece, on any machine.
 
-Stages: `bootstrap_intervals` of methods' means; `paired_comparisons` of two methods each.
+Stages: `bootstrap_intervals` of methods' means; `paired_comparisons` of methods.
 """
 
 import dataclasses

@@ -154,14 +154,14 @@ def test_per_image_csv_round_trips_and_refuses_other_columns():
         {"image": 'a,"b".png', "method": NASTY, "psnr": np.float32(0.1), "fid": None},
         {"image": "c\nd", "method": "x", "psnr": np.float64(1 / 3), "fid": 2},
     ]
-    read = csv_rows(report.per_image_csv(iter(rows)))
+    read = csv_rows("".join(report.per_image_csv(iter(rows))))
     assert [r["image"] for r in read] == ['a,"b".png', "c\nd"]
     assert [r["method"] for r in read] == [NASTY, "x"]
     assert [float(r["psnr"]) for r in read] == [float(np.float32(0.1)), 1 / 3]
     assert [r["fid"] for r in read] == ["", "2"]
-    assert report.per_image_csv([]) == ""
+    assert list(report.per_image_csv([])) == []
     with pytest.raises(ValueError, match="row 1 has the columns method"):
-        report.per_image_csv([{"image": 1}, {"method": 1}])
+        list(report.per_image_csv([{"image": 1}, {"method": 1}]))
 
 
 def markdown_tables(text):
