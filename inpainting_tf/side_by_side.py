@@ -29,19 +29,26 @@ class MethodError(ValueError):
 
 
 class Stopwatch:
-    """Wall time in seconds by what it was spent on."""
+    """Time by what it was spent on.
+
+    Attributes:
+      seconds: wall time.
+      cpu_seconds: CPU time of all threads, also of what they do for another part.
+    """
 
     def __init__(self):
         self.seconds = collections.Counter()
+        self.cpu_seconds = collections.Counter()
 
     @contextlib.contextmanager
     def on(self, what):
         """Adds the time inside."""
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         try:
             yield
         finally:
             self.seconds[what] += time.perf_counter() - began
+            self.cpu_seconds[what] += time.process_time() - cpu_began
 
     def shares(self, total):
         """Percentages of `total` seconds: text, the largest first."""

@@ -4,6 +4,10 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import programs
@@ -11,6 +15,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from baselines.methods import SEARCHES
+from command_line import trained
 from inpainting_tf import evaluation, features, freeze_protocol, metrics, protocols
 
 PROTOCOL = """# Six drawn faces with a random box.
@@ -26,11 +32,31 @@ seed = 3
 [metrics]
 names = ["psnr", "l1", "hole_l1"]
 """
+GROUPED = """# Four drawn faces, two of them turned, one half missing.
+[images]
+splits = ["test_frontal", "test_turned"]
+groups = ["frontal", "turned"]
+count = 4
+seed = 0
+size = 64
+[masks]
+rule = "half"
+seed = 3
+[metrics]
+names = ["psnr", "l1"]
+"""
+RECIPE = """# A search too short to find anything.
+--method=siidgm
+--gan={gan}
+--dataset=synthetic_faces
+--iterations=2
+--seed=5
+"""
 RESULTS = ("results.csv", "results.json", "results.md", "results.tex", "per_image.csv")
 
 
 class Blend(tf.Module):
-    """A served method: white in the hole."""
+    """A served method: white in the hole. It takes its time, as a network does."""
 
     @tf.function(
         input_signature=[
@@ -39,7 +65,40 @@ class Blend(tf.Module):
         ]
     )
     def serve(self, image, mask):
-        return {"completed": tf.where(mask > 0, tf.cast(255, tf.uint8), image)}
+        white = tf.cast(255, tf.int32)
+        for _ in tf.range(4000):
+            white = tf.clip_by_value(white + 1, 0, 255)
+        return {"completed": tf.where(mask > 0, tf.cast(white, tf.uint8), image)}
+
+
+class Both(tf.Module):
+    """A served method with a signature of bytes, and one of floats that is better."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None, 3], tf.float32, name="image"),
+            tf.TensorSpec([None, None, None, 1], tf.float32, name="mask"),
+        ]
+    )
+    def serve(self, image, mask):
+        return {"completed": image * (1 - mask) + 0.25 * mask}
+
+    def save(self, path):
+        signatures = {"serving_default": Blend().serve, "float": self.serve}
+        tf.saved_model.save(self, path, signatures=signatures)
+
+
+class Fixed(tf.Module):
+    """A served method of one size of images."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 64, 64, 3], tf.float32, name="image"),
+            tf.TensorSpec([None, 64, 64, 1], tf.float32, name="mask"),
+        ]
+    )
+    def serve(self, image, mask):
+        return {"completed": image * (1 - mask)}
 
 
 class Means(tf.Module):
@@ -62,6 +121,10 @@ class Broken(tf.Module):
     )
     def serve(self, image, mask):
         return {"completed": image / tf.zeros_like(mask)}
+
+
+def levels(image):
+    return np.rint((np.asarray(image, np.float64) + 1) * 127.5)
 
 
 def read(path):
@@ -156,6 +219,84 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
         assert read(folder / name) == read(root / "out" / name), name
 
 
+def test_a_killed_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
+    """SIGKILL between two images: nothing can be put in order before the end."""
+    root, path, methods, _, _ = world
+    folder = tmp_path / "out"
+    command = [
+        sys.executable,
+        "evaluate.py",
+        f"--protocol={path}",
+        f"--methods={','.join(methods)}",
+        f"--output_dir={folder}",
+        "--shown=2",
+    ]
+    with subprocess.Popen(
+        [*command, "--batch_size=1"],
+        cwd=programs.ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        slow = folder / "values" / "white.jsonl"  # There are five more after the first.
+        while process.poll() is None and not (slow.exists() and slow.stat().st_size):
+            time.sleep(0.005)
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
+    assert 1 <= len(read(slow).splitlines()) < 6
+    assert not (folder / "results.csv").exists()
+    status, errors = evaluate(folder, path, methods, "--batch_size=4", "--shown=2")
+    assert status == 0, errors
+    assert "going on at image" in errors
+    for name in (*RESULTS, "results.txt", "report.html"):
+        assert read(folder / name) == read(root / "out" / name), name
+
+
+def test_searches_and_served_methods_are_compared_in_groups(tmp_path):
+    status, errors = programs.run(
+        "train.py",
+        "--method=dcgan",
+        "--dataset=synthetic_faces",
+        "--synthetic_count=4",
+        "--image_size=64",
+        "--width=0.05",
+        "--batch_size=2",
+        "--steps=1",
+        f"--run_dir={tmp_path}/gan",
+    )
+    assert status == 0, errors
+    (tmp_path / "short.cfg").write_text(RECIPE.format(gan=tmp_path / "gan"))
+    Both().save(str(tmp_path / "both"))
+    (tmp_path / "halves.toml").write_text(GROUPED)
+    protocol = freeze_protocol.freeze(str(tmp_path / "halves.toml"))
+    methods = (f"{tmp_path}/short.cfg", f"{tmp_path}/both", "mean_color")
+    status, errors = evaluate(
+        tmp_path / "out", tmp_path / "halves.toml", methods, "--batch_size=3"
+    )
+    assert status == 0, errors
+
+    (batch,) = protocols.open_examples(protocol, batch_size=4)
+    image, mask = batch["image"], batch["mask"]
+    gan, _, _ = trained.load(str(tmp_path / "gan"))
+    search = SEARCHES["siidgm"](gan, iterations=2, seed=5)
+    expected = {
+        "short": search(image, mask),
+        "both": tf.where(mask > 0, 0.25, image),
+        "mean_color": evaluation.mean_color_fill(image, mask),
+    }
+    results = json.loads(read(tmp_path / "out" / "results.json"))
+    groups = {group["name"]: group for group in results["groups"]}
+    assert list(groups) == ["frontal", "turned"]
+    for label, completed in expected.items():
+        l1 = np.mean(np.abs(levels(image) - levels(completed)), axis=(1, 2, 3)) / 255
+        for name, group in groups.items():
+            own = [of == name for of in batch["group"]]
+            assert group["count"] == sum(own) == 2
+            found = group["table"][label]["l1"]["mean"]
+            assert found == pytest.approx(l1[own].mean(), rel=1e-5), (label, name)
+    assert "turned (n=2)" in read(tmp_path / "out" / "results.txt")
+    assert os.path.exists(tmp_path / "out" / "figures" / "groups.png")
+
+
 def test_a_trained_run_and_feature_distances_survive_torn_files(world, tmp_path):
     _, path, _, batch, _ = world
     status, errors = programs.run(
@@ -220,6 +361,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
     larger = shutil.copytree(root / "perfect", tmp_path / "larger")
     for file in larger.iterdir():
         Image.new("RGB", (40, 32)).save(file)
+    fixed = Fixed()
+    tf.saved_model.save(fixed, str(tmp_path / "fixed"), signatures=fixed.serve)
     out = f"--output_dir={tmp_path}/out"
     base = [f"--protocol={path}", out]
     asked = {
@@ -229,6 +372,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
         "has telea 2 times": [*base, "--methods=telea,telea"],
         "pictures for 5 of the protocol's 6": [*base, f"--methods={fewer}"],
         "is 40x32; the protocol's images are 32x32": [*base, f"--methods={larger}"],
+        "takes images of shape (None, 64, 64, 3)": [
+            *base,
+            f"--methods={tmp_path}/fixed",
+        ],
         "--more_metrics=pnsr is unknown": [
             *base,
             "--methods=telea",
