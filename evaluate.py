@@ -27,6 +27,7 @@ from inpainting_tf import (
     metrics,
     protocols,
     report,
+    run_folder,
     side_by_side,
     side_by_side_results,
     training,
@@ -100,9 +101,9 @@ def feature_fingerprint():
     if FLAGS.features != "inception":
         parts = ("saved_model.pb", os.path.join("variables", "variables.index"))
         paths = [os.path.join(FLAGS.features, part) for part in parts]
-        return " ".join(contenders.file_hash(p) for p in paths if os.path.exists(p))
+        return " ".join(run_folder.file_hash(p) for p in paths if os.path.exists(p))
     weights = FLAGS.inception_weights
-    return contenders.file_hash(weights) if os.path.isfile(weights) else weights
+    return run_folder.file_hash(weights) if os.path.isfile(weights) else weights
 
 
 def command_line(protocol):

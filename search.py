@@ -124,12 +124,6 @@ def open_source():
     return sources.tfds_source(FLAGS.dataset, FLAGS.data_dir, FLAGS.split or "test")
 
 
-def effective_flags():
-    """Every flag of this program that has a value, and the search's defaults."""
-    own = (FLAGS.find_module_defining_flag("method"), data_flags.__name__)
-    return method_flags.effective(SEARCHES, FLAGS.method, own)
-
-
 @dataclasses.dataclass
 class Results:
     """What the searches gave, batch by batch; drawn and summed up at the end."""
@@ -262,7 +256,7 @@ def run():
         raise UsageError(
             f"--output_dir={FLAGS.output_dir}: cannot write there ({error.strerror})"
         ) from None
-    in_effect = effective_flags()
+    in_effect = data_flags.effective_flags(SEARCHES)
     # What newest is changes when the GAN is trained on.
     in_effect["gan_checkpoint"] = str(step)
     run_folder.write_flags(FLAGS.output_dir, in_effect)

@@ -166,12 +166,6 @@ def method_arguments():
     return shared | method_flags.arguments(METHODS, FLAGS.method)
 
 
-def effective_flags():
-    """Every flag of this program that has a value, and the method's defaults."""
-    own = (FLAGS.find_module_defining_flag("method"), data_flags.__name__)
-    return method_flags.effective(METHODS, FLAGS.method, own)
-
-
 def try_holes(model, draw_mask, count=4):
     """Completes grey images, so that holes a method cannot take are refused now.
 
@@ -188,7 +182,7 @@ def try_holes(model, draw_mask, count=4):
 def run():
     """Builds what the flags describe and trains it; returns the exit status."""
     check_flags()
-    run_folder.check(FLAGS.run_dir, effective_flags(), CHANGEABLE)
+    run_folder.check(FLAGS.run_dir, data_flags.effective_flags(METHODS), CHANGEABLE)
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -229,7 +223,7 @@ def run():
             "masks": None if bank is None else masks.fingerprint(bank),
         },
     }
-    run_folder.prepare(FLAGS.run_dir, effective_flags(), facts)
+    run_folder.prepare(FLAGS.run_dir, data_flags.effective_flags(METHODS), facts)
     training.say(
         f"{FLAGS.method}: {model.count_params():,} parameters, {len(source):,} "
         f"training pictures, {min(FLAGS.validation_count, len(validation_source)):,} "

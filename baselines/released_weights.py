@@ -18,7 +18,6 @@ Stages: find and read the source; build the method that its shapes describe; loa
 or nothing; write beside --output and rename, so that no half of it is ever there.
 """
 
-import hashlib
 import os
 import platform
 import shutil
@@ -83,7 +82,7 @@ def convert(released_format, source, output, *, image_size=None, bgr=True):
         "released_weights": {
             "format": released_format,
             "source": os.path.abspath(source),
-            "sha256": {os.path.basename(path): _sha256(path) for path in files},
+            "sha256": {os.path.basename(p): run_folder.file_hash(p) for p in files},
             "step": step,
             "used": used,
             "unused": others,
@@ -121,11 +120,6 @@ def _step(variables):
     """The step that a checkpoint stood at, 0 where it does not say."""
     step = np.asarray(variables.get("global_step", 0))
     return int(step) if step.size == 1 and step >= 0 else 0
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(output, arguments, facts, model, step):

@@ -27,6 +27,7 @@ from baselines.methods import SEARCHES
 from command_line import method_flags, trained
 from command_line.parsing import UsageError
 from inpainting_tf import evaluation, images, training
+from inpainting_tf.run_folder import file_hash
 
 # What a recipe of search.py says about pictures and holes; here the protocol decides.
 PICTURE_FLAGS = (
@@ -163,7 +164,7 @@ def _open_run(label, source, size, names, checkpoint=""):
             f"{recorded['method']} completes nothing itself; name a recipe of search.py "
             f"whose --gan is {source}"
         )
-    forward = training.compile_forward(model)
+    forward = training.compile_forward(model, size)
     trained_at = recorded.get("image_size", size)
     prefix = trained.checkpoint_prefix(source, checkpoint)
     return Contender(
@@ -331,12 +332,6 @@ def _check_size(path, size):
 
 def _stem(path):
     return os.path.splitext(os.path.basename(path))[0]
-
-
-def file_hash(path):
-    """SHA-256 of a file, hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error):

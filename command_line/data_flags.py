@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from command_line import method_flags
 from command_line.parsing import UsageError
 from inpainting_tf import data, masks
 
@@ -155,3 +156,16 @@ def report_unusable(broken, say, whole_list=None, fate="replaced"):
     if len(broken) > 5:
         where = f", all in {os.path.normpath(whole_list)}" if whole_list else ""
         say(f"and {len(broken) - 5} more{where}")
+
+
+def effective_flags(methods):
+    """All flags in effect of a program that takes --method, pictures and holes.
+
+    Args:
+      methods: the classes that --method chooses from, by name.
+
+    Returns:
+      dict name -> text: every flag that has a value, and the method's defaults.
+    """
+    own = (FLAGS.find_module_defining_flag("method"), __name__)
+    return method_flags.effective(methods, FLAGS.method, own)

@@ -12,6 +12,7 @@ Files are written to a temporary name and renamed, so none is ever half there; t
 metrics file grows by whole lines.
 """
 
+import hashlib
 import json
 import math
 import os
@@ -124,6 +125,12 @@ def write_text(path, text):
         file.flush()
         os.fsync(file.fileno())
     os.replace(path + ".tmp", path)
+
+
+def file_hash(path):
+    """SHA-256 of a file's contents, hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Log:

@@ -208,10 +208,21 @@ def _trackable_weights(model):
     }
 
 
-def compile_forward(model):
-    """The method outside training as a compiled function (image, mask) -> dict."""
+def compile_forward(model, size=None):
+    """The method outside training as a compiled function (image, mask) -> dict.
+
+    Args:
+      model: a Keras model, see the README's contract.
+      size: side of the images, for one graph that takes any number of them; None
+        makes a graph for the shapes that come.
+    """
+    signature = None
+    if size is not None:
+        signature = [tf.TensorSpec([None, size, size, c], tf.float32) for c in (3, 1)]
     return tf.function(
-        lambda image, mask: model(image, mask, training=False), reduce_retracing=True
+        lambda image, mask: model(image, mask, training=False),
+        input_signature=signature,
+        reduce_retracing=True,
     )
 
 
