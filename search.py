@@ -6,11 +6,10 @@
 
 Writes to --output_dir: completed/*.png; grid.png, input, found, completed and truth
 side by side; losses.png and losses.npz, every iteration's losses; iterations.png, what
-was found on the way, if asked for; results.jsonl, one object per picture; flags.cfg. Holes and pictures are those of train.py's validation.
+was found on the way, if asked for; results.jsonl, one object per picture; flags.cfg.
+Holes and pictures are those of train.py's validation.
 """
 
-import dataclasses
-import json
 import os
 import signal
 import sys
@@ -18,7 +17,6 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
 
-import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
 from tqdm import tqdm
@@ -30,12 +28,12 @@ from inpainting_tf import (
     comparison_figures,
     data,
     evaluation,
-    figures,
     images,
     run_folder,
     sources,
     training,
 )
+from inpainting_tf.search_results import SearchResults
 
 FLAGS = flags.FLAGS
 
@@ -124,74 +122,6 @@ def open_source():
     return sources.tfds_source(FLAGS.dataset, FLAGS.data_dir, FLAGS.split or "test")
 
 
-@dataclasses.dataclass
-class Results:
-    """What the searches gave, batch by batch; drawn and summed up at the end."""
-
-    output_dir: str
-    shown: dict = dataclasses.field(default_factory=dict)
-    losses: dict = dataclasses.field(default_factory=dict)
-    entries: list = dataclasses.field(default_factory=list)
-
-    def add(self, names, batch, outputs):
-        """Writes a batch's pictures and keeps its numbers."""
-        image, completed = batch["image"], outputs["completed"]
-        measures = evaluation.measure_each(image, completed)
-        floor = evaluation.measure_each(
-            image, evaluation.mean_color_fill(image, batch["mask"])
-        )
-        pictures = images.to_uint8(completed).numpy()
-        for i, name in enumerate(names):
-            number = len(self.entries)
-            stem = os.path.splitext(os.path.basename(name))[0].replace(" ", "_")
-            file = os.path.join("completed", f"{number:05d}_{stem}.png")
-            images.write_png(os.path.join(self.output_dir, file), pictures[i])
-            self.entries.append(
-                {"name": name, "file": file}
-                | {key: float(value[i]) for key, value in measures.items()}
-                | {f"mean_color_fill/{k}": float(v[i]) for k, v in floor.items()}
-                | {
-                    "loss": float(outputs["loss"][i]),
-                    "steps": int(outputs["steps"][i]),
-                    "restart": int(outputs["restart"][i]),
-                }
-            )
-        for name in ("losses", "context_losses", "prior_losses", "z"):
-            self.losses.setdefault(name, []).append(outputs[name].numpy())
-        room = FLAGS.grid_rows - len(self.shown.get("truth", ()))
-        white = tf.ones_like(image)
-        for title, pixels in (
-            ("input", images.compose(image, white, batch["mask"])),
-            ("found", outputs["predicted"]),
-            ("completed", completed),
-            ("truth", image),
-        ):
-            shown = images.to_uint8(pixels[: max(room, 0)]).numpy()
-            self.shown[title] = [*self.shown.get(title, ()), *shown]
-
-    def mean(self, name):
-        return float(np.mean([entry[name] for entry in self.entries]))
-
-    def write(self):
-        """Writes the grid, the losses and the table."""
-        shown = {title: np.stack(pixels) for title, pixels in self.shown.items()}
-        scale = max(1, 128 // FLAGS.image_size)
-        grid = figures.sample_grid(shown, scale)
-        images.write_png(os.path.join(self.output_dir, "grid.png"), grid)
-        losses = {name: np.concatenate(parts) for name, parts in self.losses.items()}
-        path = os.path.join(self.output_dir, "losses.npz")
-        np.savez(path + ".tmp.npz", **losses)
-        os.replace(path + ".tmp.npz", path)
-        curves = figures.search_curves(
-            losses["context_losses"], losses["prior_losses"], FLAGS.method
-        )
-        images.write_png(os.path.join(self.output_dir, "losses.png"), curves)
-        lines = [json.dumps(entry) + "\n" for entry in self.entries]
-        run_folder.write_text(
-            os.path.join(self.output_dir, "results.jsonl"), "".join(lines)
-        )
-
-
 def draw_iterations(gan, arguments, image, mask, names):
     """Draws what the search finds after --shown_iterations, with its losses so far.
 
@@ -251,7 +181,12 @@ def run():
         count=count,
     )
     try:
-        os.makedirs(os.path.join(FLAGS.output_dir, "completed"), exist_ok=True)
+        results = SearchResults(
+            FLAGS.output_dir,
+            method=FLAGS.method,
+            image_size=FLAGS.image_size,
+            grid_rows=FLAGS.grid_rows,
+        )
     except OSError as error:
         raise UsageError(
             f"--output_dir={FLAGS.output_dir}: cannot write there ({error.strerror})"
@@ -265,7 +200,6 @@ def run():
         f"{FLAGS.method}: {count} pictures, {in_effect['iterations']} iterations each at "
         f"most, dcgan at step {step}"
     )
-    results = Results(FLAGS.output_dir)
     began = time.monotonic()
     interrupted = False
     searched = 0
@@ -300,7 +234,7 @@ def run():
         interrupted = True
     finally:
         data_flags.report_unusable(loader.broken, training.say, fate="left out")
-    if not results.entries:
+    if not results.count:
         raise UsageError("nothing was completed")
     seconds = time.monotonic() - began
     results.write()
