@@ -16,6 +16,7 @@ Stages: `decode_picture` (check, decode) and `decode_mask`; `encode_png`.
 import tensorflow as tf
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_HEADER = 26  # Bytes up to size, bit depth and colour type.
 JPEG_START = b"\xff\xd8\xff"
 # Levels from which a pixel of a mask file is missing, where it has more than 0 and 1.
 MASK_THRESHOLD = 128
@@ -53,8 +54,11 @@ def decode_picture(data, max_pixels, name="image"):
     data = _checked(data, max_pixels, name)
 
     def png():
-        pixels = tf.io.decode_png(data, channels=4)
-        return _on_white(pixels)
+        return tf.cond(
+            _has_transparency(data),
+            lambda: _on_white(tf.io.decode_png(data, channels=4)),
+            lambda: tf.io.decode_png(data, channels=3),
+        )
 
     def jpeg():
         return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
@@ -114,7 +118,7 @@ def _checked(data, max_pixels, name):
         data = tf.identity(data)
     png = _is_png(data)
     jpeg = tf.equal(tf.strings.substr(data, 0, len(JPEG_START)), JPEG_START)
-    whole_header = ~png | (length >= 24)
+    whole_header = ~png | (length >= _PNG_HEADER)
     with tf.control_dependencies(
         [
             require(png | jpeg, name + ": no PNG or JPEG file"),
@@ -142,6 +146,20 @@ def _checked(data, max_pixels, name):
 
 def _is_png(data):
     return tf.equal(tf.strings.substr(data, 0, len(PNG_START)), PNG_START)
+
+
+def _has_transparency(data):
+    """Whether a PNG file has an alpha channel or a chunk of transparent colours.
+
+    TensorFlow gives pictures of fewer than 8 bits without either an alpha that is not
+    opaque.
+    """
+    color_type = tf.io.decode_raw(tf.strings.substr(data, 25, 1), tf.uint8)[0]
+    chunks_before_pixels = tf.strings.split(data, "IDAT", maxsplit=1)[0]
+    transparent_colors = tf.strings.regex_full_match(
+        chunks_before_pixels, r"\C*tRNS\C*"
+    )
+    return (color_type == 4) | (color_type == 6) | transparent_colors
 
 
 def _on_white(pixels):
