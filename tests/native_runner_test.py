@@ -421,3 +421,14 @@ def test_the_program_prints_time_and_memory_and_has_no_python_in_it(exported, tm
     ).stdout
     assert "libtensorflow_cc.so.2 => /" in libraries
     assert "python" not in libraries.replace(tf.sysconfig.get_lib(), "")
+
+
+def test_a_machine_without_a_compiler_skips_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(pytest.skip.Exception, match="need a C compiler"):
+        native_runner.compiled.__wrapped__()
+
+
+def test_numpy_strings_that_would_lose_bytes_are_refused():
+    with pytest.raises(TypeError, match="strings go as bytes"):
+        native_runner.write_requests(io.BytesIO(), [({"x:0": np.array([b"a\0"])}, {})])
