@@ -10,8 +10,8 @@
 
    Exit status: 0 every request was answered; 1 the model cannot be loaded, or a file
    not opened or written; 2 wrong arguments, or requests that cannot be read to their
-   end. Unless it is 0, the last line on standard error says why, and no file of answers
-   is left.
+   end. Unless it is 0, the last line on standard error says why, and no file of
+   answers is left.
 
    Files, all numbers in the machine's byte order:
 
@@ -23,7 +23,7 @@
                  text code ("OK", "INVALID_ARGUMENT", ...), text message,
                  float64 seconds inside TF_SessionRun,
                  uint64 resident bytes afterwards, uint64 peak of them so far,
-                 uint32 outputs (0 unless OK), each a tensor, in the order of the fetches
+                 uint32 outputs (0 unless OK), each a tensor, in order of the fetches
      text      uint64 length, that many bytes
      tensor    uint32 TF_DataType, uint32 rank, int64 sizes[rank], then the elements in
                row-major order: numbers as they lie in memory, strings as texts
@@ -155,8 +155,8 @@ static char *take_text(Reader *reader, uint64_t *length) {
   return NULL;
 }
 
-/* TensorFlow calls it when nothing holds the strings any longer, be that this program or
-   a tensor of the session that shares them. */
+/* TensorFlow calls it when nothing holds the strings any longer, be that this program
+   or a tensor of the session that shares them. */
 static void free_strings(void *data, size_t size, void *unused) {
   (void)unused;
   TF_TString *strings = data;
@@ -198,7 +198,7 @@ static TF_Tensor *take_tensor(Reader *reader) {
   }
   if (!take(reader, sizes, rank * sizeof *sizes)) return NULL;
 
-  uint64_t least = sizeof(uint64_t); /* that one element takes in the file: its length */
+  uint64_t least = sizeof(uint64_t); /* that a string takes in the file: its length */
   if (type != TF_STRING) least = TF_DataTypeSize((TF_DataType)type);
   if (least == 0) {
     malformed(reader, "a tensor is of a type that cannot be fed");
@@ -238,7 +238,8 @@ typedef struct {
 static void free_request(Request *request) {
   for (uint32_t i = 0; i < request->feeds; ++i) {
     if (request->feed_names != NULL) free(request->feed_names[i]);
-    if (request->fed != NULL && request->fed[i] != NULL) TF_DeleteTensor(request->fed[i]);
+    if (request->fed != NULL && request->fed[i] != NULL)
+      TF_DeleteTensor(request->fed[i]);
   }
   for (uint32_t i = 0; i < request->fetches; ++i) {
     if (request->fetch_names != NULL) free(request->fetch_names[i]);
@@ -307,7 +308,8 @@ static TF_Output find_output(TF_Graph *graph, const char *name, TF_Status *statu
     output.oper = TF_GraphOperationByName(graph, operation);
   }
   free(operation);
-  if (output.oper == NULL || index < 0 || index >= TF_OperationNumOutputs(output.oper)) {
+  if (output.oper == NULL || index < 0 ||
+      index >= TF_OperationNumOutputs(output.oper)) {
     char message[512];
     snprintf(message, sizeof message, "the graph has no tensor '%.400s'", name);
     TF_SetStatus(status, TF_NOT_FOUND, message);
@@ -329,8 +331,8 @@ static double run_request(TF_Session *session, TF_Graph *graph, Request *request
 
   double start = seconds_now();
   TF_SessionRun(session, NULL, request->feed_outputs, request->fed, (int)request->feeds,
-                request->fetch_outputs, request->fetched, (int)request->fetches, NULL, 0,
-                NULL, status);
+                request->fetch_outputs, request->fetched, (int)request->fetches, NULL,
+                0, NULL, status);
   double seconds = seconds_now() - start;
 
   for (uint32_t i = 0; i < request->fetches && TF_GetCode(status) == TF_OK; ++i) {
@@ -393,8 +395,8 @@ static void put_answer(FILE *file, const Request *request, const TF_Status *stat
 static TF_Session *load(const char *path, TF_Graph *graph, TF_Status *status) {
   const char *tags[] = {"serve"};
   TF_SessionOptions *options = TF_NewSessionOptions();
-  TF_Session *session = TF_LoadSessionFromSavedModel(options, NULL, path, tags, 1, graph,
-                                                     NULL, status);
+  TF_Session *session =
+      TF_LoadSessionFromSavedModel(options, NULL, path, tags, 1, graph, NULL, status);
   TF_DeleteSessionOptions(options);
   if (session == NULL)
     complain("%s: %s: %s", path, code_name(TF_GetCode(status)), TF_Message(status));
