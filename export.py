@@ -19,10 +19,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is impor
 
 from absl import app, flags, logging
 
-from command_line import search_recipes, trained
+from command_line import served_methods, trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import exporting, training
-from inpainting_tf.serving import ServedMethod
 
 FLAGS = flags.FLAGS
 
@@ -46,8 +45,9 @@ flags.DEFINE_integer(
     "max_pixels",
     None,
     "Height times width of the largest picture that the model accepts; larger ones are "
-    f"refused before they cost memory. Default: {2**20}; {2**24} for methods that "
-    "reduce pictures to a size of their own.",
+    f"refused before they cost memory. Default: {served_methods.MAX_PIXELS}; "
+    f"{served_methods.MAX_PIXELS_REDUCED} for methods that reduce pictures to a size of "
+    "their own.",
     lower_bound=1,
 )
 flags.DEFINE_string(
@@ -74,74 +74,17 @@ def source():
     return None, None
 
 
-def served_network(run_dir, checkpoint):
-    """A trained network: (name, ServedMethod, facts)."""
-    checkpoint = checkpoint or trained.best_or_newest(run_dir)
-    model, recorded, step = trained.load(run_dir, checkpoint)
-    name = recorded["method"]
-    if not hasattr(model, "size_multiple"):
-        raise UsageError(
-            f"{run_dir} holds a run of {name}, which completes nothing itself; add "
-            "--search=<recipe of search.py>"
-        )
-    multiple = model.size_multiple
-
-    def inpaint(image, mask):
-        return model.call(image, mask)["completed"]
-
-    served = ServedMethod(
-        inpaint,
-        model.image_size,
-        multiple,
-        min_size=getattr(model, "min_size", 1),
-        max_pixels=FLAGS.max_pixels or (2**20 if multiple else 2**24),
-    )
-    return name, served, facts(name, run_dir, step, recorded)
-
-
-def served_search(run_dir, checkpoint):
-    """A search of a trained dcgan: (name, ServedMethod, facts)."""
-    recipe = search_recipes.read(FLAGS.search, run_dir, checkpoint)
-    search, gan, step = recipe.open()
-
-    def inpaint(image, mask):
-        return search.complete(image, mask)["completed"]
-
-    served = ServedMethod(
-        inpaint,
-        gan.image_size,
-        None,
-        max_pixels=FLAGS.max_pixels or 2**24,
-        # Searches keep the examples of a batch apart themselves, in groups.
-        whole_batches=recipe.arguments.get("group_size", 1) != 0,
-    )
-    recorded = trained.recorded_flags(recipe.gan)
-    search_facts = facts(recipe.method, recipe.gan, step, recorded)
-    return recipe.method, served, search_facts | {"search": recipe.effective}
-
-
-def facts(method, run_dir, step, recorded):
-    """What the metadata says of the weights."""
-    dataset = recorded.get("dataset", "pictures that the run folder does not name")
-    terms = FLAGS.weights_terms or (
-        f"trained on {dataset}; its terms apply, see --weights_terms of export.py"
-    )
-    return {
-        "method": method,
-        "run": os.path.basename(os.path.abspath(run_dir)),
-        "step": step,
-        "width": float(recorded.get("width", 1)),
-        "terms_of_weights": terms,
-    }
-
-
 def run():
     """Exports what the flags name; returns the exit status."""
     began = time.monotonic()
     run_dir, checkpoint = source()
-    name, served, about = (served_search if FLAGS.search else served_network)(
-        run_dir, checkpoint
-    )
+    limits = {"max_pixels": FLAGS.max_pixels, "terms": FLAGS.weights_terms}
+    if FLAGS.search:
+        name, served, about = served_methods.open_search(
+            FLAGS.search, run_dir, checkpoint, **limits
+        )
+    else:
+        name, served, about = served_methods.open_run(run_dir, checkpoint, **limits)
     path = exporting.export(served, FLAGS.export_dir, name, about, FLAGS.version)
     seconds = time.monotonic() - began
     training.say(f"{name} at step {about['step']}: {path}, {seconds:.0f} s")
