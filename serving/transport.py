@@ -4,16 +4,19 @@ Both ask the signature `encoded`, whose pictures are files: PNG bytes of a photo
 its mask go out, PNG bytes of the completed photo come back. One photo per request,
 since one that the model refuses would fail every other of its request.
 
-Only gRPC needs TensorFlow, which the protocol buffers of TF Serving's API import.
+Neither needs TensorFlow.
 """
 
 import base64
 import http.client
 import json
-import os
 import random
 import time
 import urllib.parse
+
+import grpc
+
+from serving import messages
 
 SIGNATURE = "encoded"
 OUTPUT = "completed_bytes"
@@ -168,18 +171,6 @@ class GrpcModel:
     def __init__(self, server, model, *, version, label, timeout):
         if "://" in server or not server.rpartition(":")[2].isdigit():
             raise ValueError(f"--server={server} must be host:port")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # Errors are told once, below.
-        import grpc  # REST does not need it.
-        from tensorflow.core.framework import types_pb2
-        from tensorflow_serving.apis import (
-            predict_pb2,
-            prediction_service_pb2_grpc,
-        )
-
-        self._string = types_pb2.DT_STRING
-        self._codes = grpc.StatusCode
-        self._call_error = grpc.RpcError
         self._channel = grpc.insecure_channel(
             server,
             options=[
@@ -192,30 +183,30 @@ class GrpcModel:
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ],
         )
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
-        self._request = predict_pb2.PredictRequest()
+        self._predict = self._channel.unary_unary(
+            messages.PREDICT,
+            request_serializer=messages.PredictRequest.SerializeToString,
+            response_deserializer=messages.PredictResponse.FromString,
+        )
+        self._request = messages.PredictRequest(output_filter=[OUTPUT])
         self._request.model_spec.name = model
         self._request.model_spec.signature_name = SIGNATURE
         if version is not None:
             self._request.model_spec.version.value = version
         if label is not None:
             self._request.model_spec.version_label = label
-        self._request.output_filter.append(OUTPUT)
         self._timeout = timeout
         self._names = _Names(server, model, version, label, timeout)
 
     def complete(self, photo_png, mask_png):
         """PNG bytes of a photo and its mask -> PNG bytes; raises RequestError."""
-        request = type(self._request)()
+        request = messages.PredictRequest()
         request.CopyFrom(self._request)
-        for name, data in (("image", photo_png), ("mask", mask_png)):
-            tensor = request.inputs[name]
-            tensor.dtype = self._string
-            tensor.tensor_shape.dim.add(size=1)
-            tensor.string_val.append(data)
+        messages.set_string(request.inputs["image"], photo_png)
+        messages.set_string(request.inputs["mask"], mask_png)
         try:
-            response = self._stub.Predict(request, timeout=self._timeout)
-        except self._call_error as error:
+            response = self._predict(request, timeout=self._timeout)
+        except grpc.RpcError as error:
             raise self._failed(error.code(), error.details() or "") from None
         values = response.outputs[OUTPUT].string_val
         if len(values) != 1:
@@ -223,7 +214,7 @@ class GrpcModel:
         return values[0]
 
     def _failed(self, code, details):
-        if code == self._codes.UNAVAILABLE:
+        if code == grpc.StatusCode.UNAVAILABLE:
             reason = details.lower()
             if "http1" in reason or "http/" in reason:
                 details = "no gRPC answer; gRPC is port 8500 where REST is 8501"
@@ -232,11 +223,11 @@ class GrpcModel:
             else:
                 return self._names.unavailable(details)
             return self._names.unreachable(details)
-        if code == self._codes.DEADLINE_EXCEEDED:
+        if code == grpc.StatusCode.DEADLINE_EXCEEDED:
             return self._names.timed_out()
-        if code == self._codes.NOT_FOUND:
+        if code == grpc.StatusCode.NOT_FOUND:
             return self._names.not_found(details)
-        if code != self._codes.INVALID_ARGUMENT:
+        if code != grpc.StatusCode.INVALID_ARGUMENT:
             details = f"{code.name}: {details}"
         return self._names.refused(details)
 

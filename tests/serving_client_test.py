@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -18,9 +19,11 @@ import numpy as np
 import programs
 import pytest
 import serving_server
+import tensorflow as tf
 from PIL import Image
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2
 
-from serving import client, transport
+from serving import client, messages, transport
 
 RNG = np.random.default_rng(0)
 TRANSPORTS = ["grpc", "rest"]
@@ -50,7 +53,7 @@ def server(shared_server):
 
 
 @pytest.fixture
-def run(server, monkeypatch, capfd):
+def run(server, capfd):
     """Runs the client's main as `python -m serving.client` does.
 
     Returns a function of its words that gives (exit status, lines of standard error).
@@ -245,7 +248,7 @@ def test_waits_double_and_vary():
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
-def test_a_silent_server_times_out(run, exports, server, paths, monkeypatch, name):
+def test_a_silent_server_times_out(run, exports, server, paths, name):
     silent = serving_server.Server(str(exports))
     silent.silent = True
     address = getattr(silent, name)
@@ -505,7 +508,8 @@ def test_photos_that_would_share_an_output_are_refused(run, folders):
     assert "a.jpg and " in lines[0] and "would both become a.png" in lines[0]
 
 
-def test_the_program_shows_progress_and_needs_no_tensorflow_for_rest(server, folders):
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_the_program_shows_progress_and_needs_no_tensorflow(server, folders, name):
     folder, examples = folders
     program = (
         "import runpy, sys\n"
@@ -515,7 +519,7 @@ def test_the_program_shows_progress_and_needs_no_tensorflow_for_rest(server, fol
         "    assert 'tensorflow' not in sys.modules\n"
     )
     words = [folder / "photos", folder / "masks", "--version=1", "--model=mean"]
-    words += ["--transport=rest", f"--server={server.rest}"]
+    words += [f"--transport={name}", f"--server={getattr(server, name)}"]
     terminal, end = pty.openpty()
     termios.tcsetwinsize(end, (24, 80))
     process = subprocess.Popen(
@@ -537,6 +541,57 @@ def test_the_program_shows_progress_and_needs_no_tensorflow_for_rest(server, fol
         np.testing.assert_array_equal(
             pixels_of(folder / "photos_mean" / f"{stem}.png"), filled(*pair)
         )
+
+
+@pytest.mark.parametrize("name", TRANSPORTS)
+def test_ctrl_c_ends_the_program_with_what_is_done(exports, folders, name):
+    folder, _ = folders
+    server = serving_server.Server(str(exports))
+    server.silent = True
+    words = [folder / "photos", folder / "masks", "--model=mean"]
+    words += [f"--transport={name}", f"--server={getattr(server, name)}"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving.client", *map(str, words)],
+        cwd=programs.ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.asked.wait(60)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        server.close()
+    assert process.returncode == 130
+    assert said.splitlines() == ["client.py: interrupted", "0 completed, 3 not tried"]
+
+
+def test_grpc_messages_are_those_of_tf_serving():
+    official = predict_pb2.PredictRequest(output_filter=["completed_bytes"])
+    official.model_spec.name = "glcic"
+    official.model_spec.signature_name = "encoded"
+    official.model_spec.version.value = 3
+    official.inputs["image"].CopyFrom(tf.make_tensor_proto([b"\x89PNG\0\xff"]))
+    own = messages.PredictRequest(output_filter=["completed_bytes"])
+    own.model_spec.name = "glcic"
+    own.model_spec.signature_name = "encoded"
+    own.model_spec.version.value = 3
+    messages.set_string(own.inputs["image"], b"\x89PNG\0\xff")
+    assert own.SerializeToString() == official.SerializeToString()
+    # A oneof there: only one of version and label is ever sent.
+    official.model_spec.version_label = "stable"
+    own.model_spec.ClearField("version")
+    own.model_spec.version_label = "stable"
+    assert own.SerializeToString() == official.SerializeToString()
+
+    answer = predict_pb2.PredictResponse()
+    answer.outputs["completed_bytes"].CopyFrom(tf.make_tensor_proto([b"\0\xff"]))
+    answer.outputs["other"].CopyFrom(tf.make_tensor_proto([[1.5, 2.5]]))
+    parsed = messages.PredictResponse.FromString(answer.SerializeToString())
+    assert list(parsed.outputs["completed_bytes"].string_val) == [b"\0\xff"]
+    service = prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"]
+    assert messages.PREDICT == f"/{service.full_name}/Predict"
 
 
 # Comparison with the model on this machine.

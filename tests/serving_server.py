@@ -50,6 +50,7 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
       requests: number of Predict calls so far.
       failures: how many of the next calls answer UNAVAILABLE (503).
       silent: whether calls stay without an answer, until `close`.
+      asked: event that is set by the first call.
     """
 
     def __init__(self, folder, labels=None):
@@ -64,6 +65,7 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
         self._closing = threading.Event()
         self.requests = self.failures = 0
         self.silent = False
+        self.asked = threading.Event()
 
         self._grpc = grpc.server(
             concurrent.futures.ThreadPoolExecutor(4),
@@ -92,6 +94,7 @@ class Server(prediction_service_pb2_grpc.PredictionServiceServicer):
     def signature(self, name, version, label, signature_name):
         """Looks a signature up in TF Serving's order, with its messages."""
         self.requests += 1
+        self.asked.set()
         if self.silent:
             self._closing.wait()
         if self.failures:
