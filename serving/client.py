@@ -11,6 +11,7 @@ where it was interrupted.
 Exit status: 0 all completed, 1 some were not, 2 wrong command line, 130 interrupted.
 """
 
+import os
 import signal
 import sys
 
@@ -131,7 +132,8 @@ def run(photo, mask):
         raise UsageError("--timeout must be above 0 seconds")
     pairs = pictures.pair_up(photo, mask, FLAGS.output, FLAGS.model)
     # A single photo was asked for by name; every answer is wanted for a comparison.
-    again = FLAGS.overwrite or FLAGS.check or len(pairs) == 1
+    single = not os.path.isdir(photo)
+    again = FLAGS.overwrite or FLAGS.check or single
     todo = [pair for pair in pairs if again or not pair.is_finished()]
     check = FLAGS.check and Check(FLAGS.check, FLAGS.version)
     server = FLAGS.server or f"localhost:{8500 if FLAGS.transport == 'grpc' else 8501}"
@@ -157,6 +159,9 @@ def run(photo, mask):
                         stopped = f"{error}"
                         break
                     failures.append(f"{pair.photo}: {error}")
+                except OSError as error:  # A full disk, say: the next would fail too.
+                    stopped = f"{pair.output} cannot be written: {error.strerror}"
+                    break
                 bar.update()
         except KeyboardInterrupt:
             stopped = "interrupted"
@@ -169,7 +174,7 @@ def run(photo, mask):
     if check and done:
         line, accepted = check.report(FLAGS.tolerance)
         say(line)
-    if len(pairs) == 1:
+    if single:
         if done:
             say(f"completed: {pairs[0].output}")
     else:
@@ -189,8 +194,6 @@ def run(photo, mask):
 def main(argv):
     try:
         sys.exit(run(*argv[1:]))
-    except OSError as error:
-        refuse("client.py", f"{error.filename or 'output'}: {error.strerror or error}")
     except ValueError as error:
         refuse("client.py", error)
     except KeyboardInterrupt:  # Before the first photo.

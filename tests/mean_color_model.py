@@ -12,11 +12,13 @@ import tensorflow as tf
 
 def _fill(image, mask, shift):
     """uint8 [B, H, W, 3] and [B, H, W, 1] -> uint8 [B, H, W, 3]."""
-    tf.debugging.assert_equal(
+    alike = tf.debugging.assert_equal(
         tf.shape(image)[:3],
         tf.shape(mask)[:3],
         "image and mask must have the same batch size, height and width",
     )
+    with tf.control_dependencies([alike]):  # A loaded graph runs in any order.
+        image, mask = tf.identity(image), tf.identity(mask)
     missing = mask > 0
     known = tf.cast(~missing, tf.float64)
     total = tf.reduce_sum(tf.cast(image, tf.float64) * known, [1, 2], keepdims=True)

@@ -458,6 +458,21 @@ def test_a_folder_is_completed_and_a_rerun_does_only_what_is_missing(
     )
 
 
+def test_a_folder_of_one_photo_is_skipped_too_but_a_named_photo_is_not(
+    run, server, paths
+):
+    photos = paths[0].parent / "photos"
+    photos.mkdir()
+    shutil.move(paths[0], photos / "a.png")
+    assert run(photos, paths[1]) == (0, ["1 completed"])
+    assert run(photos, paths[1])[1] == [
+        "0 completed, 1 skipped (there already; --overwrite)"
+    ]
+    output = f"--output={paths[0].parent / 'photos_mean'}"
+    assert run(photos / "a.png", paths[1], output)[0] == 0
+    assert server.requests == 2
+
+
 def test_one_mask_serves_every_photo_and_the_output_is_named_after_the_model(
     run, tmp_path
 ):
@@ -498,6 +513,19 @@ def test_a_missing_model_ends_a_folder_at_its_first_photo(run, server, folders, 
     assert (status, server.requests) == (1, 1)
     assert len(lines) == 2
     assert lines[1] == "0 completed, 3 not tried"
+
+
+def test_an_output_that_cannot_be_written_is_one_line(run, folders):
+    folder, _ = folders
+    (folder / "new").mkdir()
+    (folder / "new" / "deep").write_bytes(b"A file where a folder is needed.")
+    status, lines = run(folder / "photos", folder / "masks", "--output", folder / "new")
+    assert status == 1
+    assert lines == [
+        f"client.py: {folder}/new/deep/c.png cannot be written: File exists",
+        "2 completed, 1 not tried",
+    ]
+    assert sorted(os.listdir(folder / "new")) == ["a.png", "b.png", "deep"]
 
 
 def test_photos_that_would_share_an_output_are_refused(run, folders):
