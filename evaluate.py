@@ -37,6 +37,7 @@ from inpainting_tf import (
     figure_tiles,
     images,
     metrics,
+    protocol_examples,
     protocols,
     report_files,
     report_page,
@@ -167,7 +168,7 @@ class Pass:
         start = min(done.values())
         if start:
             training.say(f"going on at image {start} of {len(self.protocol)}")
-        self.examples = protocols.open_examples(
+        self.examples = protocol_examples.open_examples(
             self.protocol, FLAGS.data_dir, batch_size=FLAGS.batch_size, start=start
         )
         with tqdm(
@@ -505,7 +506,7 @@ def run():
     methods = contenders.open_all(FLAGS.methods, protocol.size, protocol.names)
     extract = open_features()
     if protocol.needs_files:
-        protocols.find_images(protocol, FLAGS.data_dir)
+        protocol_examples.find_images(protocol, FLAGS.data_dir)
     facts = {
         "protocol": protocol.hash,
         "metrics": names,
