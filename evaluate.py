@@ -29,12 +29,20 @@ import inpainting_tf
 from command_line import contenders
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
-    comparison_figures,
     features,
+    figure_charts,
+    figure_files,
+    figure_grids,
+    figure_style,
+    figure_tiles,
     images,
     metrics,
+    protocol_examples,
     protocols,
-    report,
+    report_files,
+    report_page,
+    report_tables,
+    results,
     run_folder,
     statistics,
     training,
@@ -160,7 +168,7 @@ class Pass:
         start = min(done.values())
         if start:
             training.say(f"going on at image {start} of {len(self.protocol)}")
-        self.examples = protocols.open_examples(
+        self.examples = protocol_examples.open_examples(
             self.protocol, FLAGS.data_dir, batch_size=FLAGS.batch_size, start=start
         )
         with tqdm(
@@ -262,8 +270,8 @@ def distances(values, labels, size):
             truth_sample, sample, subset, 100 if len(sample) > subset else 1
         )
         result[label] = {
-            "fid": report.Estimate(fid),
-            "kid": report.Estimate(kid),
+            "fid": results.Estimate(fid),
+            "kid": results.Estimate(kid),
         }
     return result
 
@@ -274,22 +282,22 @@ def estimates(rows, names):
     for name in names:
         numbers = [row[name] for row in rows]
         low, high = statistics.bootstrap_interval(numbers)
-        result[name] = report.Estimate(float(np.mean(numbers)), low, high)
+        result[name] = results.Estimate(float(np.mean(numbers)), low, high)
     return result
 
 
 def summarise(protocol, methods, rows, names, set_level):
-    """The Summary of all values, see `report`."""
+    """The Summary of all values, see `results`."""
     columns = [
-        report.MetricColumn(name, metric.unit, metric.better, metric.formula)
+        results.MetricColumn(name, metric.unit, metric.better, metric.formula)
         for name, metric in metrics.METRICS.items()
         if name in names
     ]
     columns.sort(key=lambda column: names.index(column.name))
     if set_level:
         columns += [
-            report.MetricColumn("fid", "", "lower", f"Frechet, {FLAGS.features}"),
-            report.MetricColumn("kid", "", "lower", f"kernel, {FLAGS.features}"),
+            results.MetricColumn("fid", "", "lower", f"Frechet, {FLAGS.features}"),
+            results.MetricColumn("kid", "", "lower", f"kernel, {FLAGS.features}"),
         ]
     labels = [method.label for method in methods]
     differing = sum(not row["exact"] for row in rows[labels[0]])
@@ -306,14 +314,14 @@ def summarise(protocol, methods, rows, names, set_level):
             for label in labels
         }
         groups.append(
-            report.Group(
+            results.Group(
                 name,
                 len(own[labels[0]]),
                 {label: estimates(own[label], names) for label in labels},
             )
         )
     comparisons = [
-        report.Comparison(
+        results.Comparison(
             name,
             a,
             b,
@@ -326,12 +334,12 @@ def summarise(protocol, methods, rows, names, set_level):
         for name in names[:COMPARED_METRICS]
         for a, b in itertools.combinations(labels, 2)
     ]
-    return report.Summary(
+    return results.Summary(
         protocol=protocol.name,
         protocol_hash=protocol.hash,
         metrics=columns,
         methods=[
-            report.MethodRow(m.label, len(rows[m.label]), m.description)
+            results.MethodRow(m.label, len(rows[m.label]), m.description)
             for m in methods
         ],
         table={
@@ -378,7 +386,7 @@ def training_logs(methods):
     for method in methods:
         curves = {}
         if method.run_dir:
-            curves = comparison_figures.read_metrics(method.run_dir)
+            curves = figure_charts.read_metrics(method.run_dir)
         if any(len(steps) > 1 for steps, _ in curves.values()):
             runs[method.label] = curves
     return runs
@@ -391,9 +399,9 @@ def draw_figures(protocol, methods, rows, values, names, summary):
       (examples, {file name: (caption, function of size "screen" or "print")}).
     """
     labels = [method.label for method in methods]
-    styles = comparison_figures.method_styles(labels)
+    styles = figure_style.method_styles(labels)
     examples = [
-        comparison_figures.Example(
+        figure_tiles.Example(
             os.path.basename(protocol.names[number]),
             values.shown(number, TRUTH),
             values.shown(number, "_mask")[..., 0] > 0,
@@ -404,7 +412,7 @@ def draw_figures(protocol, methods, rows, values, names, summary):
     made = {
         "comparison": (
             "The first images: input, truth, and what each method makes of it.",
-            functools.partial(comparison_figures.comparison_grid, examples),
+            functools.partial(figure_grids.comparison_grid, examples),
         )
     }
     first = names[0]
@@ -414,7 +422,7 @@ def draw_figures(protocol, methods, rows, values, names, summary):
         made["hole_area"] = (
             f"{first} by the share of missing pixels.",
             functools.partial(
-                comparison_figures.metric_against_hole_area,
+                figure_charts.metric_against_hole_area,
                 areas,
                 {label: [row[first] for row in rows[label]] for label in labels},
                 first,
@@ -427,7 +435,7 @@ def draw_figures(protocol, methods, rows, values, names, summary):
         made["groups"] = (
             f"{' against '.join(protocol.group_names)}: means with 95 % intervals.",
             functools.partial(
-                comparison_figures.frontal_against_turned,
+                figure_charts.frontal_against_turned,
                 {group.name: group.table for group in summary.groups},
                 [
                     (c.name, c.unit, c.better)
@@ -444,7 +452,7 @@ def draw_figures(protocol, methods, rows, values, names, summary):
             made[f"attention_{method.label}"] = (
                 f"Where the contextual attention of {method.label} looked.",
                 functools.partial(
-                    comparison_figures.attention_offsets,
+                    figure_grids.attention_offsets,
                     [example.completed[method.label] for example in examples],
                     offsets,
                     [example.mask for example in examples],
@@ -455,7 +463,7 @@ def draw_figures(protocol, methods, rows, values, names, summary):
     if runs:
         made["training"] = (
             "What the runs logged while they were trained.",
-            functools.partial(comparison_figures.loss_curves, runs, styles=styles),
+            functools.partial(figure_charts.loss_curves, runs, styles=styles),
         )
     return examples, made
 
@@ -463,12 +471,12 @@ def draw_figures(protocol, methods, rows, values, names, summary):
 def write_all(folder, summary, rows, examples, made):
     """Writes tables, figures and the page, each whole or not at all."""
     texts = {
-        "results.txt": report.screen_table(summary),
-        "results.csv": report.csv_text(summary),
-        "results.json": report.json_text(summary),
-        "results.md": report.markdown(summary),
-        "results.tex": report.latex(summary),
-        "per_image.csv": report.per_image_csv(
+        "results.txt": report_tables.screen_table(summary),
+        "results.csv": report_files.csv_text(summary),
+        "results.json": report_files.json_text(summary),
+        "results.md": report_tables.markdown(summary),
+        "results.tex": report_tables.latex(summary),
+        "per_image.csv": report_files.per_image_csv(
             {"protocol_hash": summary.protocol_hash, "method": label, **row}
             for label in rows
             for row in rows[label]
@@ -477,14 +485,14 @@ def write_all(folder, summary, rows, examples, made):
     shown = []
     for name, (caption, make) in made.items():
         figure = make(size="screen")
-        comparison_figures.save(figure, os.path.join(folder, "figures", name))
-        comparison_figures.save(
+        figure_files.save(figure, os.path.join(folder, "figures", name))
+        figure_files.save(
             make(size="print"), os.path.join(folder, "figures", f"{name}_print")
         )
         if name != "comparison":  # The page has the examples themselves.
-            shown.append((caption, comparison_figures.png_bytes(figure)))
-    pictures = report.Pictures(examples, shown)
-    texts["report.html"] = report.html_report(summary, pictures)
+            shown.append((caption, figure_files.png_bytes(figure)))
+    pictures = report_page.Pictures(examples, shown)
+    texts["report.html"] = report_page.html_report(summary, pictures)
     for name, text in texts.items():
         run_folder.write_text(os.path.join(folder, name), text)
 
@@ -498,7 +506,7 @@ def run():
     methods = contenders.open_all(FLAGS.methods, protocol.size, protocol.names)
     extract = open_features()
     if protocol.needs_files:
-        protocols.find_images(protocol, FLAGS.data_dir)
+        protocol_examples.find_images(protocol, FLAGS.data_dir)
     facts = {
         "protocol": protocol.hash,
         "metrics": names,
@@ -524,7 +532,7 @@ def run():
     summary = summarise(protocol, methods, rows, names, set_level)
     examples, made = draw_figures(protocol, methods, rows, values, names, summary)
     write_all(FLAGS.output_dir, summary, rows, examples, made)
-    print(report.screen_table(summary))
+    print(report_tables.screen_table(summary))
     if summary.description != protocol.title:
         training.say(summary.description)
     seconds = time.perf_counter() - began

@@ -9,7 +9,7 @@ from baselines.methods import METHODS
 from command_line import method_flags
 from command_line.parsing import UsageError
 from inpainting_tf import run_folder
-from inpainting_tf.training import Checkpoints
+from inpainting_tf.checkpoints import Checkpoints
 
 
 def load(run_dir, checkpoint="newest"):

@@ -11,7 +11,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from inpainting_tf import evaluation, features, freeze_protocol, metrics, protocols
+from inpainting_tf import (
+    evaluation,
+    features,
+    freeze_protocol,
+    metrics,
+    protocol_examples,
+    protocols,
+)
 
 PROTOCOL = """# Six drawn faces with a random box.
 [images]
@@ -87,7 +94,7 @@ def world(tmp_path_factory):
     path.write_text(PROTOCOL)
     protocol = freeze_protocol.freeze(str(path))
     (root / "perfect").mkdir()
-    (batch,) = protocols.open_examples(protocol, batch_size=6)
+    (batch,) = protocol_examples.open_examples(protocol, batch_size=6)
     pixels = np.round((batch["image"].numpy() + 1) * 127.5).astype(np.uint8)
     for name, picture in zip(batch["name"], pixels, strict=True):
         Image.fromarray(picture).save(root / "perfect" / f"{name}.png")
