@@ -220,12 +220,14 @@ def _checked_shapes(image, mask, max_pixels):
     """The request, once its shapes have been found to fit together."""
     # A server feeds what it is sent, whatever the signature says. Unknown shapes keep
     # graph optimisers from taking the checks for settled.
-    image = tf.raw_ops.PlaceholderWithDefault(input=image, shape=[None] * 4)
-    mask = tf.raw_ops.PlaceholderWithDefault(input=mask, shape=[None] * 4)
+    image, mask = (
+        tf.raw_ops.PlaceholderWithDefault(input=x, shape=tf.TensorShape(None))
+        for x in (image, mask)
+    )
     shape, mask_shape = tf.shape(image), tf.shape(mask)
     checks = [
         require(
-            tf.reduce_all(tf.equal(tf.rank(image), 4) & tf.equal(tf.rank(mask), 4)),
+            tf.equal(tf.rank(image), 4) & tf.equal(tf.rank(mask), 4),
             "image of shape {} with mask of shape {}: must be batch, height, width, "
             "channels",
             shape,

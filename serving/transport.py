@@ -4,7 +4,8 @@ Both ask the signature `encoded`, whose pictures are files: PNG bytes of a photo
 its mask go out, PNG bytes of the completed photo come back. One photo per request,
 since one that the model refuses would fail every other of its request.
 
-Neither needs TensorFlow.
+REST needs no TensorFlow; the messages of gRPC are those of tensorflow-serving-api, which
+imports it.
 """
 
 import base64
@@ -16,10 +17,10 @@ import urllib.parse
 
 import grpc
 
-from serving import messages
 
 SIGNATURE = "encoded"
 OUTPUT = "completed_bytes"
+_STRING = 7  # DT_STRING of TensorFlow's types.proto.
 LONGEST_WAIT = 30.0  # Seconds between two attempts.
 
 
@@ -171,6 +172,9 @@ class GrpcModel:
     def __init__(self, server, model, *, version, label, timeout):
         if "://" in server or not server.rpartition(":")[2].isdigit():
             raise ValueError(f"--server={server} must be host:port")
+        # Takes seconds, as it imports TensorFlow, which REST goes without.
+        from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
         self._channel = grpc.insecure_channel(
             server,
             options=[
@@ -183,12 +187,9 @@ class GrpcModel:
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ],
         )
-        self._predict = self._channel.unary_unary(
-            messages.PREDICT,
-            request_serializer=messages.PredictRequest.SerializeToString,
-            response_deserializer=messages.PredictResponse.FromString,
-        )
-        self._request = messages.PredictRequest(output_filter=[OUTPUT])
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._predict = stub.Predict
+        self._request = predict_pb2.PredictRequest(output_filter=[OUTPUT])
         self._request.model_spec.name = model
         self._request.model_spec.signature_name = SIGNATURE
         if version is not None:
@@ -200,10 +201,13 @@ class GrpcModel:
 
     def complete(self, photo_png, mask_png):
         """PNG bytes of a photo and its mask -> PNG bytes; raises RequestError."""
-        request = messages.PredictRequest()
+        request = type(self._request)()
         request.CopyFrom(self._request)
-        messages.set_string(request.inputs["image"], photo_png)
-        messages.set_string(request.inputs["mask"], mask_png)
+        for name, data in (("image", photo_png), ("mask", mask_png)):
+            tensor = request.inputs[name]
+            tensor.dtype = _STRING
+            tensor.tensor_shape.dim.add(size=1)
+            tensor.string_val.append(data)
         try:
             response = self._predict(request, timeout=self._timeout)
         except grpc.RpcError as error:

@@ -1,5 +1,6 @@
 """Every method's export, run by TensorFlow's own loader without any Python of ours."""
 
+import functools
 import io
 
 import native_runner
@@ -12,13 +13,6 @@ from PIL import Image
 from inpainting_tf import images, serving
 
 MAX_PIXELS = 20_000
-
-
-@pytest.fixture(scope="module", params=small_exports.EXPORTED)
-def exported(request, tmp_path_factory):
-    """(path, ServedMethod) of each method in turn."""
-    folder = str(tmp_path_factory.mktemp(request.param))
-    return small_exports.export_method(folder, request.param, max_pixels=MAX_PIXELS)
 
 
 def request_of(height, width, batch=3, seed=0):
@@ -42,105 +36,140 @@ def files_of(pixels, kind="PNG", **options):
     return result
 
 
+def named(signature, image, mask):
+    return signature, {"image": image, "mask": mask}
+
+
 def both_ways(image, mask):
     """A request in levels, and in files."""
     return [
-        ("serving_default", {"image": image, "mask": mask}),
-        ("encoded", {"image": files_of(image), "mask": files_of(mask)}),
+        named("serving_default", image, mask),
+        named("encoded", files_of(image), files_of(mask)),
     ]
+
+
+def in_floats(image, mask):
+    return np.float32(image / 127.5 - 1), np.float32(mask / 255)
+
+
+SIZES = [(32, 32), (64, 64), (37, 50), (50, 5), (1, 9), (7, 1), (1, 1)]
+CASES = [request_of(*size) for size in SIZES]
+
+
+def asked(served):
+    """Everything that is asked of an export: name -> list of requests."""
+    image, mask = request_of(40, 44, batch=4)
+    other, other_mask = request_of(17, 23, batch=1, seed=1)
+    floats, missing = in_floats(image, mask)
+    own = in_floats(*request_of(served.image_size, served.image_size, batch=1))
+    return {
+        "levels": [both_ways(*case)[0] for case in CASES],
+        "files": [both_ways(*case)[1] for case in CASES],
+        "floats": [named("float", *in_floats(*case)) for case in CASES],
+        "own size": [named("float", *own)],
+        "together": both_ways(image, mask),
+        "alone": [
+            request
+            for i in range(4)
+            for request in both_ways(image[i : i + 1], mask[i : i + 1])
+        ],
+        "among others": [
+            named(
+                "encoded",
+                files_of(image[:2]) + files_of(other) + files_of(image[2:]),
+                files_of(mask[:2]) + files_of(other_mask) + files_of(mask[2:]),
+            )
+        ],
+        "other holes": [
+            named("serving_default", np.where(mask > 0, 255 - image, image), mask),
+            named(
+                "float", np.where(mask > 0, np.float32(np.nan), floats), missing
+            ),
+            named("float", floats, missing),
+        ],
+    }
+
+
+@pytest.fixture(scope="module", params=small_exports.EXPORTED)
+def exported(request, tmp_path_factory):
+    """Of each method in turn: its ServedMethod, and its export's answers by name."""
+    folder = str(tmp_path_factory.mktemp(request.param))
+    path, served = small_exports.export_method(
+        folder, request.param, max_pixels=MAX_PIXELS
+    )
+    requests = asked(served)
+    requests["warm-up"] = native_runner.warmup_requests(path)
+    # One process for all, since loading takes longer than answering.
+    answers = native_runner.run(path, [r for some in requests.values() for r in some])
+    assert {answer.message for answer in answers} == {""}
+    places = iter(answers)
+    return served, {
+        name: [next(places).outputs for _ in some] for name, some in requests.items()
+    }
 
 
 def test_all_signatures_complete_any_size_and_keep_known_pixels(exported):
-    path, served = exported
-    sizes = [(32, 32), (64, 64), (37, 50), (50, 5), (1, 9), (7, 1), (1, 1)]
-    cases = [request_of(*size) for size in sizes]
-    requests = [r for image, mask in cases for r in both_ways(image, mask)]
-    requests += [
-        (
-            "float",
-            {"image": np.float32(image / 127.5 - 1), "mask": np.float32(mask / 255)},
-        )
-        for image, mask in cases
-    ]
-    answers = native_runner.run(path, requests)
-    assert [answer.message for answer in answers] == [""] * len(requests)
-    complete = tf.function(lambda *x: serving.complete(served, *x), reduce_retracing=True)
-    for i, (image, mask) in enumerate(cases):
-        levels, files = (answers[2 * i + j].outputs for j in (0, 1))
-        floats = answers[2 * len(cases) + i].outputs["completed"]
-        wanted = complete(images.to_float(image), tf.constant(mask / 255, tf.float32))
-        # What Python computes, to the level.
-        np.testing.assert_array_equal(levels["completed"], images.to_uint8(wanted))
-        np.testing.assert_allclose(floats, wanted, atol=2e-6)
+    served, answers = exported
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, None, None, channels]) for channels in (3, 1)
+        ]
+    )
+    def complete(image, mask):
+        return serving.complete(served, image, mask)
+
+    for i, (image, mask) in enumerate(CASES):
+        levels = answers["levels"][i]["completed"]
+        floats = answers["floats"][i]["completed"]
+        files = answers["files"][i]["completed_bytes"]
+        given, missing = in_floats(image, mask)
+        wanted = complete(images.to_float(image), missing)
+        # What Python computes, rounded to levels: off by more than half a one nowhere.
+        np.testing.assert_allclose(floats, wanted, atol=5e-6)
+        np.testing.assert_allclose(levels, (wanted + 1) * 127.5, atol=0.5 + 1e-3)
         known = np.broadcast_to(mask == 0, image.shape)
-        np.testing.assert_array_equal(levels["completed"][known], image[known])
-        np.testing.assert_array_equal(
-            floats[known], np.float32(image / 127.5 - 1)[known]
-        )
-        decoded = [images.decode(data) for data in files["completed_bytes"]]
-        np.testing.assert_array_equal(np.stack(decoded), levels["completed"])
-    assert (answers[0].outputs["completed"] != cases[0][0]).any()
+        np.testing.assert_array_equal(levels[known], image[known])
+        np.testing.assert_array_equal(floats[known], given[known])
+        decoded = [images.decode(data) for data in files]
+        np.testing.assert_array_equal(np.stack(decoded), levels)
+    assert (answers["levels"][0]["completed"] != CASES[0][0]).any()
 
 
 def test_at_the_methods_own_size_the_export_is_the_bare_network(exported):
-    path, served = exported
-    image, mask = request_of(served.image_size, served.image_size, batch=1)
-    image = np.float32(image / 127.5 - 1)
-    mask = np.float32(mask / 255)
-    (answer,) = native_runner.run(path, [("float", {"image": image, "mask": mask})])
+    served, answers = exported
+    size = served.image_size
+    image, mask = in_floats(*request_of(size, size, batch=1))
     expected = tf.function(served.inpaint)(tf.constant(image), tf.constant(mask))
-    np.testing.assert_allclose(answer.outputs["completed"], expected, atol=2e-6)
+    (answer,) = answers["own size"]
+    np.testing.assert_allclose(answer["completed"], expected, atol=2e-6)
 
 
 def test_an_example_gets_the_same_bytes_alone_and_in_any_batch(exported):
-    path, _ = exported
-    image, mask = request_of(40, 44, batch=5)
-    other, other_mask = request_of(17, 23, batch=1, seed=1)
-    requests = both_ways(image, mask)
-    for i in range(5):
-        requests += both_ways(image[i : i + 1], mask[i : i + 1])
-    mixed = {
-        "image": files_of(image[:2]) + files_of(other) + files_of(image[2:]),
-        "mask": files_of(mask[:2]) + files_of(other_mask) + files_of(mask[2:]),
-    }
-    requests.append(("encoded", mixed))
-    answers = native_runner.run(path, requests)
-    together, files = answers[0].outputs["completed"], answers[1].outputs
-    for i in range(5):
-        alone, file_alone = answers[2 + 2 * i].outputs, answers[3 + 2 * i].outputs
-        assert alone["completed"].tobytes() == together[i].tobytes()
-        assert file_alone["completed_bytes"][0] == files["completed_bytes"][i]
-    among_others = list(answers[-1].outputs["completed_bytes"])
+    _, answers = exported
+    levels, files = answers["together"]
+    for i, alone in enumerate(answers["alone"][::2]):
+        assert alone["completed"].tobytes() == levels["completed"][i].tobytes()
+    together = list(files["completed_bytes"])
+    assert [x["completed_bytes"][0] for x in answers["alone"][1::2]] == together
+    among_others = list(answers["among others"][0]["completed_bytes"])
     del among_others[2]
-    assert among_others == list(files["completed_bytes"])
-
-
-def test_warm_up_requests_reach_every_signature(exported):
-    path, _ = exported
-    requests = native_runner.warmup_requests(path)
-    assert {signature for signature, _ in requests} == {*serving.SIGNATURES}
-    assert all(answer.code == "OK" for answer in native_runner.run(path, requests))
+    assert among_others == together
 
 
 def test_what_is_in_the_hole_of_a_request_plays_no_part(exported):
-    path, _ = exported
-    image, mask = request_of(45, 38)
-    spoilt = np.where(mask > 0, 255 - image, image)
-    floats = {"image": np.float32(image / 127.5 - 1), "mask": np.float32(mask / 255)}
-    no_numbers = np.where(mask > 0, np.float32(np.nan), floats["image"])
-    answers = native_runner.run(
-        path,
-        [
-            ("serving_default", {"image": image, "mask": mask}),
-            ("serving_default", {"image": spoilt, "mask": mask}),
-            ("float", floats),
-            ("float", floats | {"image": no_numbers}),
-        ],
-    )
-    for first, second in (answers[:2], answers[2:]):
-        np.testing.assert_array_equal(
-            first.outputs["completed"], second.outputs["completed"]
-        )
+    _, answers = exported
+    levels, no_numbers, floats = (x["completed"] for x in answers["other holes"])
+    np.testing.assert_array_equal(levels, answers["together"][0]["completed"])
+    np.testing.assert_array_equal(no_numbers, floats)
+
+
+def test_warm_up_requests_reach_every_signature(exported):
+    served, answers = exported
+    shape = (1, served.image_size, served.image_size, 3)
+    levels, floats, files = answers["warm-up"]
+    assert levels["completed"].shape == floats["completed"].shape == shape
+    assert images.decode(files["completed_bytes"][0]).shape == shape[1:]
 
 
 @pytest.fixture(scope="module")
@@ -152,41 +181,30 @@ def glcic(tmp_path_factory):
 def bad_requests():
     image, mask = request_of(16, 20, batch=2)
     png, mask_png = files_of(image), files_of(mask)
-    floats = {"image": np.float32(image / 127.5 - 1), "mask": np.float32(mask / 255)}
-    known_nan = floats["image"].copy()
-    known_nan[1, 15, 19] = np.nan
-    half_nan = floats["mask"].copy()
-    half_nan[0, 0, 0] = np.nan
+    floats, missing = in_floats(image, mask)
+    known_nan, half_nan = floats.copy(), missing.copy()
+    known_nan[1, 15, 19] = half_nan[0, 0, 0] = np.nan
 
-    def levels(image, mask):
-        return "serving_default", {"image": image, "mask": mask}
-
-    def encoded(image, mask):
-        return "encoded", {"image": image, "mask": mask}
+    levels = functools.partial(named, "serving_default")
+    encoded = functools.partial(named, "encoded")
 
     gif = files_of(image[:1], "GIF")
     large = np.zeros([1, 200, 101, 3], np.uint8)
     return {
         "no images: must be at least one": levels(image[:0], mask[:0]),
         "no images": encoded([], []),
-        "[2 0 20]": levels(image[:, :0], mask[:, :0]),
-        "[1 200 101]": levels(large, large[..., :1]),
+        "height and width [0 20]": levels(image[:, :0], mask[:, :0]),
+        "height and width [200 101]": levels(large, large[..., :1]),
         "mask of shape [2 16 19 1]": levels(image, mask[:, :, :-1]),
         "mask of shape [1 16 20 1]": levels(image, mask[:1]),
         "mask of shape [2 16 20 3]": levels(image, np.repeat(mask, 3, axis=-1)),
         "image of shape [2 16 20 4]": levels(np.repeat(mask, 4, axis=-1), mask),
         "image of shape [16 20 3]": levels(image[0], mask),
         "mask of shape [2 16 20]:": levels(image, mask[..., 0]),
-        "known pixels must be numbers in -1..1": (
-            "float",
-            floats | {"image": known_nan},
-        ),
-        "known pixels must be numbers": (
-            "float",
-            floats | {"image": np.float32(image)},
-        ),
-        "mask: must be 0 (known) to 1 (missing)": ("float", floats | {"mask": half_nan}),
-        "to 1 (missing) everywhere": ("float", floats | {"mask": np.float32(mask)}),
+        "pixels must be numbers in -1..1": named("float", known_nan, missing),
+        "pixels must be numbers": named("float", np.float32(image), missing),
+        "must be 0 (known) to 1 (missing)": named("float", floats, half_nan),
+        "to 1 (missing) everywhere": named("float", floats, np.float32(mask)),
         "image: the file is empty": encoded([b"", png[1]], mask_png),
         "mask: the file is empty": encoded(png, [mask_png[0], b""]),
         "image: no PNG or JPEG file": encoded([b"a photo", png[0]], mask_png),

@@ -41,7 +41,7 @@ def write_run(folder, method, seed=1):
 def write_recipe(folder, method, gan):
     """Writes a recipe of a short search; returns its path."""
     path = os.path.join(folder, f"{method}.cfg")
-    lines = [f"--method={method}", f"--gan={gan}", "--iterations=5", "--mask=center"]
+    lines = [f"--method={method}", f"--gan={gan}", "--iterations=3", "--mask=center"]
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     return path
