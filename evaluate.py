@@ -25,8 +25,9 @@ from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
     features,
     metrics,
+    protocol_examples,
     protocols,
-    report,
+    report_tables,
     run_folder,
     side_by_side,
     side_by_side_results,
@@ -132,7 +133,7 @@ def run():
     labels = [method.label for method in methods]
     extract = open_features()
     if protocol.needs_files:
-        protocols.find_images(protocol, FLAGS.data_dir)
+        protocol_examples.find_images(protocol, FLAGS.data_dir)
     facts = {
         "protocol": protocol.hash,
         "metrics": names,
@@ -187,7 +188,7 @@ def run():
             protocol, methods, columns, names, summary, examples, offsets
         )
         side_by_side_results.write(FLAGS.output_dir, summary, values, examples, made)
-    print(report.screen_table(summary))
+    print(report_tables.screen_table(summary))
     if summary.description != protocol.title:
         training.say(summary.description)
     seconds = time.perf_counter() - began

@@ -25,9 +25,11 @@ from baselines.methods import SEARCHES
 from command_line import data_flags, method_flags, trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
-    comparison_figures,
     data,
     evaluation,
+    figure_files,
+    figure_grids,
+    figure_tiles,
     images,
     run_folder,
     sources,
@@ -143,7 +145,7 @@ def draw_iterations(gan, arguments, image, mask, names):
     }
     truth = images.to_uint8(image).numpy()
     examples = [
-        comparison_figures.Example(
+        figure_tiles.Example(
             os.path.basename(name),
             truth[i],
             mask[i].numpy(),
@@ -155,8 +157,8 @@ def draw_iterations(gan, arguments, image, mask, names):
         "context loss": stages[-1]["context_losses"].numpy(),
         "prior loss": stages[-1]["prior_losses"].numpy(),
     }
-    figure = comparison_figures.search_iterations(examples, numbers, losses)
-    comparison_figures.save(figure, os.path.join(FLAGS.output_dir, "iterations"))
+    figure = figure_grids.search_iterations(examples, numbers, losses)
+    figure_files.save(figure, os.path.join(FLAGS.output_dir, "iterations"))
 
 
 def run():

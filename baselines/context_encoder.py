@@ -164,9 +164,11 @@ class ContextEncoder(keras.Model):
 
     Attributes:
       batches_per_step: how many batches `update` takes at once, one after another.
+      size_multiple: None, as `call` takes pictures of `image_size` alone.
     """
 
     batches_per_step = 1
+    size_multiple = None
 
     def __init__(
         self,

@@ -45,7 +45,11 @@ class GIICA(keras.Model):
 
     Attributes:
       batches_per_step: how many batches `update` takes at once, one after another.
+      size_multiple, min_size: `call` takes pictures whose sides are multiples of the
+        first and at least the second.
     """
+
+    size_multiple = 8
 
     def __init__(
         self,
@@ -109,6 +113,8 @@ class GIICA(keras.Model):
         if padding not in ("same", "symmetric"):
             raise ValueError(f"--padding={padding}: must be same or symmetric")
         self.padding = padding
+        # The widest dilation mirrors 16 of the reduced pixels.
+        self.min_size = 64 if padding == "symmetric" else self.size_multiple
         self._check_size(image_size, image_size)
         if local_patch_size is None:
             local_patch_size = image_size // 2
@@ -379,10 +385,10 @@ class GIICA(keras.Model):
             raise ValueError(
                 f"image of {height}x{width}: height and width must be multiples of 8"
             )
-        if self.padding == "symmetric" and any(size < 64 for size in sizes):
+        if any(size < self.min_size for size in sizes):
             raise ValueError(
                 f"image of {height}x{width}: symmetric padding needs height and width "
-                "of at least 64"
+                f"of at least {self.min_size}"
             )
 
     def _split(self, batch):

@@ -56,10 +56,12 @@ class GLCIC(keras.Model):
 
     Attributes:
       batches_per_step: how many batches `update` takes at once, one after another.
+      size_multiple: `call` takes pictures whose sides are multiples of this.
       steps_taken: int64 variable, the updates so far; it decides the phase.
     """
 
     batches_per_step = 1
+    size_multiple = 4
 
     def __init__(
         self,

@@ -33,7 +33,8 @@ from absl import app, flags, logging
 import inpainting_tf
 from baselines import released_dcgan, released_giica, released_glcic, tf1_checkpoint
 from command_line import method_flags, parsing
-from inpainting_tf import run_folder, training
+from inpainting_tf import run_folder
+from inpainting_tf.checkpoints import Checkpoints
 
 FLAGS = flags.FLAGS
 FORMATS = {"giica_tf1": "giica", "glcic_tf1": "glcic", "dcgan_pb": "dcgan"}
@@ -131,7 +132,7 @@ def _write(output, arguments, facts, model, step):
         flag_values = {name: method_flags.text(v) for name, v in arguments.items()}
         run_folder.prepare(temporary, flag_values, facts)
         checkpoints = os.path.join(temporary, "checkpoints")
-        training.Checkpoints(model, checkpoints).save(step)
+        Checkpoints(model, checkpoints).save(step)
         os.rename(temporary, output)
     except (OSError, tf.errors.OpError) as error:
         reason = str(getattr(error, "strerror", None) or error).splitlines()[0]

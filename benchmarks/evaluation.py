@@ -26,7 +26,8 @@ import evaluate
 from baselines.methods import METHODS
 from command_line import method_flags
 from command_line.parsing import parse_flags
-from inpainting_tf import protocols, run_folder, training
+from inpainting_tf import protocol_examples, protocols, run_folder
+from inpainting_tf.checkpoints import Checkpoints
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 0.25, "Channels of the fresh networks, as in train.py.")
@@ -51,14 +52,14 @@ def fresh_run(folder, method, size, seed):
     os.makedirs(folder)
     recorded = {"method": method} | flag_values
     run_folder.write_flags(folder, {k: str(v) for k, v in recorded.items()})
-    training.Checkpoints(model, os.path.join(folder, "checkpoints")).save(0)
+    Checkpoints(model, os.path.join(folder, "checkpoints")).save(0)
 
 
 def reading_alone():
     """CPU and wall seconds to read, check and mask the protocol's images."""
     protocol = protocols.read(FLAGS.protocol)
     cpu, wall = time.process_time(), time.perf_counter()
-    for _ in protocols.open_examples(
+    for _ in protocol_examples.open_examples(
         protocol, FLAGS.data_dir, batch_size=FLAGS.batch_size
     ):
         pass

@@ -19,35 +19,13 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from absl import flags
 from PIL import Image
 
 from baselines import classical
-from baselines.methods import SEARCHES
-from command_line import method_flags, trained
+from command_line import search_recipes, trained
 from command_line.parsing import UsageError
 from inpainting_tf import evaluation, images, training
 from inpainting_tf.run_folder import file_hash
-
-# What a recipe of search.py says about pictures and holes; here the protocol decides.
-PICTURE_FLAGS = (
-    "dataset",
-    "data_dir",
-    "data_list",
-    "split",
-    "image_size",
-    "crop",
-    "max_broken_share",
-    "mask",
-    "hole_size",
-    "mask_share",
-    "mask_dir",
-    "count",
-    "batch_size",
-    "output_dir",
-    "grid_rows",
-    "shown_iterations",
-)
 
 CLASSICAL = {
     "mean_color": evaluation.mean_color_fill,
@@ -154,9 +132,7 @@ def _open_classical(label, source, size, names):
 
 
 def _open_run(label, source, size, names, checkpoint=""):
-    best = os.path.join(source, "checkpoints", "best")
-    if not checkpoint:
-        checkpoint = "best" if tf.train.latest_checkpoint(best) else "newest"
+    checkpoint = checkpoint or trained.best_or_newest(source)
     model, recorded, step = trained.load(source, checkpoint)
     zeros = tf.zeros([1, size, size, 3])
     if "completed" not in model.call(zeros, zeros[..., :1]):
@@ -179,52 +155,18 @@ def _open_run(label, source, size, names, checkpoint=""):
 
 
 def _open_search(label, source, size, names):
-    values = flags.FlagValues()
-    flags.DEFINE_enum("method", None, list(SEARCHES), "", flag_values=values)
-    flags.DEFINE_string("gan", None, "", flag_values=values)
-    flags.DEFINE_string("gan_checkpoint", "newest", "", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "", flag_values=values)
-    method_flags.define(SEARCHES, values)
-    known = []
-    try:
-        with open(source, encoding="utf-8") as file:
-            lines = [line.strip() for line in file]
-    except OSError as error:
-        raise UsageError(f"{source}: {error.strerror}") from None
-    for line in lines:
-        if not line or line.startswith("#"):
-            continue
-        name = line.lstrip("-").partition("=")[0]
-        if not line.startswith("-") or not (
-            name in PICTURE_FLAGS or name in values or name.removeprefix("no") in values
-        ):
-            raise UsageError(f"{source}: {line!r} is no flag of search.py")
-        if name not in PICTURE_FLAGS:
-            known.append(line)
-    try:
-        values(["", *known])
-    except flags.Error as error:
-        raise UsageError(f"{source}: {_first_line(error)}") from None
-    method = values.method
-    if method is None or not values.gan:
+    recipe = search_recipes.read(source)
+    search, gan, step = recipe.open()
+    if gan.image_size != size:
         raise UsageError(
-            f"{source} must be a recipe of search.py, with --method and --gan"
+            f"{recipe.gan} makes {gan.image_size}x{gan.image_size} images; this "
+            f"protocol needs a dcgan of {size}"
         )
-    method_flags.check(SEARCHES, method, values)
-    gan, recorded, step = trained.load(values.gan, values.gan_checkpoint)
-    if recorded["method"] != "dcgan" or gan.image_size != size:
-        raise UsageError(
-            f"{values.gan} is a {recorded['method']} of {recorded['image_size']} "
-            f"pixels; this protocol needs a dcgan of {size}"
-        )
-    arguments = method_flags.arguments(SEARCHES, method, values)
-    search = SEARCHES[method](gan, seed=values.seed, **arguments)
-    effective = method_flags.effective(SEARCHES, method, (), values)
-    prefix = trained.checkpoint_prefix(values.gan, values.gan_checkpoint)
+    prefix = trained.checkpoint_prefix(recipe.gan, recipe.gan_checkpoint)
     return Contender(
         label,
-        f"{method} by {source} on {values.gan} at step {step}",
-        f"{method} {sorted(effective.items())} seed {values.seed} "
+        f"{recipe.method} by {source} on {recipe.gan} at step {step}",
+        f"{recipe.method} {sorted(recipe.effective.items())} seed {recipe.seed} "
         f"{file_hash(prefix + '.index')}",
         lambda batch: search(batch["image"], batch["mask"]),
     )

@@ -15,16 +15,18 @@ class UsageError(ValueError):
     """Flags that do not fit together; the message is one line."""
 
 
-def parse_flags(argv, alternatives=()):
+def parse_flags(argv, alternatives=(), positional=()):
     """Parses the command line into FLAGS.
 
     Args:
       argv: the program's name and its words.
       alternatives: pairs of flags of which one given on the command line replaces the
         other in a flag file.
+      positional: names of the words that stand without a flag, in their order; each
+        must be given.
 
     Returns:
-      what absl's app.run hands to main: the program's name alone.
+      what absl's app.run hands to main: the program's name and the positional words.
     """
     files, rest = [], []
     words = iter(argv[1:])
@@ -39,14 +41,18 @@ def parse_flags(argv, alternatives=()):
             for name, replaced in (pair, pair[::-1]):
                 if name in given and replaced not in given:
                     FLAGS[replaced].unparse()
-        if leftover:
+        if len(leftover) > len(positional):
             raise UsageError(
-                f"{leftover[0]!r} is not a flag; flags are written --name=value, in "
-                "flag files too"
+                f"{leftover[len(positional)]!r} is not a flag; flags are written "
+                "--name=value, in flag files too"
+            )
+        if len(leftover) < len(positional):
+            raise UsageError(
+                f"{' and '.join(positional[len(leftover) :])} must be given"
             )
     except (flags.Error, UsageError) as error:
         refuse(argv[0], str(error).splitlines()[0])
-    return [argv[0]]
+    return [argv[0], *leftover]
 
 
 def refuse(program, message):

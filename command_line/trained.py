@@ -9,7 +9,7 @@ from baselines.methods import METHODS
 from command_line import method_flags
 from command_line.parsing import UsageError
 from inpainting_tf import run_folder
-from inpainting_tf.training import Checkpoints
+from inpainting_tf.checkpoints import Checkpoints
 
 
 def load(run_dir, checkpoint="newest"):
@@ -26,12 +26,7 @@ def load(run_dir, checkpoint="newest"):
       UsageError: no run folder, or no such checkpoint.
       TrainingStopped: the checkpoint cannot be restored whole.
     """
-    try:
-        recorded = run_folder.read_flags(run_dir)
-    except OSError as error:
-        raise UsageError(
-            f"{run_dir} is no run folder: flags.cfg cannot be read ({error.strerror})"
-        ) from None
+    recorded = recorded_flags(run_dir)
     method = recorded.get("method")
     if method not in METHODS:
         raise UsageError(f"{run_dir}/flags.cfg: --method={method} is unknown here")
@@ -40,6 +35,49 @@ def load(run_dir, checkpoint="newest"):
     checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"))
     step = checkpoints.restore(prefix, weights_only=True)
     return model, recorded, step
+
+
+def recorded_flags(run_dir):
+    """The flags of a run, dict name -> text. Raises UsageError where there is none."""
+    try:
+        return run_folder.read_flags(run_dir)
+    except OSError as error:
+        raise UsageError(
+            f"{run_dir} is no run folder: flags.cfg cannot be read ({error.strerror})"
+        ) from None
+
+
+def best_or_newest(run_dir):
+    """The checkpoint to use where none was named: "best" if there is one."""
+    best = os.path.join(run_dir, "checkpoints", "best")
+    return "best" if tf.train.latest_checkpoint(best) else "newest"
+
+
+def split_checkpoint(prefix):
+    """Run folder and step of a checkpoint given by its path.
+
+    Args:
+      prefix: <run folder>/checkpoints/step-<n>, with or without the ending of one of
+        its files; or the best one, <run folder>/checkpoints/best/step-<n>.
+
+    Returns:
+      (run folder, "best" or the step as text), for `load`.
+
+    Raises:
+      UsageError: the path is not of that form, or not there.
+    """
+    name = os.path.splitext(os.path.abspath(prefix))[0]
+    folder, _, step = name.rpartition(os.sep + "step-")
+    best = os.path.basename(folder) == "best"
+    checkpoints = os.path.dirname(folder) if best else folder
+    if not step.isdecimal() or os.path.basename(checkpoints) != "checkpoints":
+        raise UsageError(
+            f"--checkpoint={prefix}: must be <run folder>/checkpoints/step-<n>, or best, "
+            "newest or a step beside --run_dir"
+        )
+    if not os.path.exists(name + ".index"):
+        raise UsageError(f"--checkpoint={prefix}: there is no such checkpoint")
+    return os.path.dirname(checkpoints), "best" if best else step
 
 
 def _arguments(method, recorded):
@@ -63,6 +101,7 @@ def _arguments(method, recorded):
 
 
 def checkpoint_prefix(run_dir, checkpoint):
+    """Path of a checkpoint, see `load`, without the endings of its files."""
     folder = newest = os.path.join(run_dir, "checkpoints")
     if checkpoint == "best":
         folder = os.path.join(folder, "best")

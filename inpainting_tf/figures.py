@@ -1,4 +1,8 @@
-"""Pictures of results: grids of examples in labelled columns."""
+"""Pictures of a run while it goes on, as pixels: samples, sheets, search losses.
+
+Inputs: uint8 pictures and numbers. Outputs: uint8 [height, width, 3]. Figures that set
+methods side by side, for reports and print, are in `figure_grids` and `figure_charts`.
+"""
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg

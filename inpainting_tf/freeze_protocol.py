@@ -2,7 +2,7 @@
 
     python -m inpainting_tf.freeze_protocol --protocol=my_protocol.toml --data_dir=faces
 
-The TOML file, whose tables `inpainting_tf.protocols` describes, is written by hand; its
+The TOML file, whose tables `protocol_definition` describes, is written by hand; its
 [frozen] table, the list of examples beside it and the hashes of the list of images are
 written here. Frozen again, a protocol that has not changed keeps its hash.
 
@@ -19,14 +19,22 @@ import dataclasses
 import hashlib
 import io
 import os
+import re
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
 
 from absl import app, flags, logging
 
-from inpainting_tf import images, metrics, protocols
+from inpainting_tf import images, metrics, protocol_examples, protocols
+from inpainting_tf.protocol_definition import (
+    ProtocolError,
+    list_name,
+    read_definition,
+)
 
+# What is below this line of a protocol's file is written by machine.
+_FROZEN_LINE = re.compile(r"(?m)^# Written by inpainting_tf\.freeze_protocol.*$")
 _HEAD = (
     "# Written by inpainting_tf.freeze_protocol: to change the protocol, change what "
     "stands\n# above under another file name and freeze that.\n"
@@ -38,7 +46,7 @@ def freeze(path, data_dir=None):
 
     Args:
       path: of its TOML file.
-      data_dir: folder of the images, see `protocols.open_examples`.
+      data_dir: folder of the images, see `protocol_examples.open_examples`.
 
     Returns:
       Protocol, as `protocols.read` reads it afterwards.
@@ -47,18 +55,18 @@ def freeze(path, data_dir=None):
       ProtocolError: an impossible entry, images that are missing, unusable or other
         than an existing list says, or an area bin that masks do not reach.
     """
-    protocol, _ = protocols.read_definition(path)
+    protocol, _ = read_definition(path)
     folder = os.path.dirname(path)
     stem = os.path.splitext(os.path.basename(path))[0]
     frozen, files = {}, {}
     if protocol.needs_files:
-        name = protocols.list_name(path)
+        name = list_name(path)
         rows, list_sha256 = _list_images(os.path.join(folder, name), protocol, data_dir)
         protocol = dataclasses.replace(
             protocol,
             names=tuple(row["file"] for row in rows),
             contents=tuple(row["sha256"] for row in rows),
-            image_path=protocols.probe(protocol),
+            image_path=protocol_examples.probe(protocol),
         )
         if list_sha256 is None:
             files[name] = _csv_text(("file", "sha256"), rows)
@@ -70,11 +78,11 @@ def freeze(path, data_dir=None):
     protocol = dataclasses.replace(
         protocol,
         metric_definitions=metrics.definition_hash(protocol.metrics),
-        **protocols.recorded(protocol, rows),
+        **protocol_examples.recorded(protocol, rows),
     )
     name = f"{stem}.csv"
-    if protocol.needs_files and name == protocols.list_name(path):
-        raise protocols.ProtocolError(
+    if protocol.needs_files and name == list_name(path):
+        raise ProtocolError(
             f"protocol {stem}: [images] list = {name!r} is where its examples are "
             "written; give the list another name"
         )
@@ -83,7 +91,7 @@ def freeze(path, data_dir=None):
     frozen |= {"metric_definitions": protocol.metric_definitions}
     frozen |= {"hash": protocol.hash}
     with open(path, encoding="utf-8") as file:
-        written = protocols.FROZEN_LINE.split(file.read())[0].rstrip()
+        written = _FROZEN_LINE.split(file.read())[0].rstrip()
     lines = "".join(f'{key} = "{value}"\n' for key, value in frozen.items())
     files[os.path.basename(path)] = f"{written}\n\n{_HEAD}[frozen]\n{lines}"
 
@@ -111,19 +119,19 @@ def _list_images(list_path, protocol, data_dir):
         paths = images.find_files(data_dir or "")
         rows = [{"file": os.path.relpath(p, data_dir)} for p in paths]
         if not rows:
-            raise protocols.ProtocolError(
+            raise ProtocolError(
                 f"protocol {protocol.name}: {list_path}: there is no such list, and no "
                 f"picture below --data_dir={data_dir} to make one of"
             )
     names = tuple(row["file"].replace(os.sep, "/") for row in rows)
     listed = dataclasses.replace(protocol, names=names)
     hashed = []
-    paths = protocols.find_images(listed, data_dir)
+    paths = protocol_examples.find_images(listed, data_dir)
     for row, name, path in zip(rows, names, paths, strict=True):
         with open(path, "rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
         if row.get("sha256") and row["sha256"] != digest:
-            raise protocols.ProtocolError(
+            raise ProtocolError(
                 f"protocol {protocol.name}: {name}: expected SHA-256 {row['sha256']}, "
                 f"found {digest}; {path} is another file than {list_path} lists: get "
                 "the original one, or make a list of another name"
@@ -135,7 +143,7 @@ def _list_images(list_path, protocol, data_dir):
 def _fingerprints(protocol, data_dir):
     """What is recorded of every example, as dicts of `Protocol.example_columns`."""
     rows = []
-    for batch in protocols.open_examples(protocol, data_dir).unchecked():
+    for batch in protocol_examples.open_examples(protocol, data_dir).unchecked():
         for name, group, pixels, mask in zip(
             batch["name"],
             batch["group"],
@@ -146,13 +154,16 @@ def _fingerprints(protocol, data_dir):
             if protocol.area_bins:
                 lowest = int(group.partition("-")[0]) * mask.size
                 if 100 * mask.sum(dtype=int) < lowest:
-                    raise protocols.ProtocolError(
+                    raise ProtocolError(
                         f"protocol {protocol.name}: [masks] area_bins: free_form "
                         f"masks do not reach {group} at size {protocol.size}; take "
                         "other bins"
                     )
             rows.append(
-                {"group": group, **protocols.fingerprint(protocol, pixels, mask)}
+                {
+                    "group": group,
+                    **protocol_examples.fingerprint(protocol, pixels, mask),
+                }
             )
     return rows
 
@@ -174,12 +185,12 @@ def main(argv):
     path, data_dir = flags.FLAGS.protocol, flags.FLAGS.data_dir
     try:
         if argv[1:]:
-            raise protocols.ProtocolError(f"{argv[1]!r} is not a flag")
+            raise ProtocolError(f"{argv[1]!r} is not a flag")
         if not path:
-            raise protocols.ProtocolError("--protocol is missing")
+            raise ProtocolError("--protocol is missing")
         if not os.path.isfile(path):
-            raise protocols.ProtocolError(f"--protocol={path}: no such file")
-        _, before = protocols.read_definition(path)
+            raise ProtocolError(f"--protocol={path}: no such file")
+        _, before = read_definition(path)
         protocol = freeze(path, data_dir)
     except ValueError as error:
         print(f"freeze_protocol: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -197,9 +197,11 @@ class ParallelAttention(keras.Model):
 
     Attributes:
       batches_per_step: how many batches `update` takes at once, one after another.
+      size_multiple: `call` takes pictures whose sides are multiples of this.
     """
 
     batches_per_step = 1
+    size_multiple = 4
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """One pass over a protocol: every method completes every image, and all are measured.
 
-Input: examples (`protocols`), methods, and a folder of values that may have begun
+Input: examples (`protocol_examples`), methods, and a folder of values that may have begun
 (`measured_values`). A method is an object with `label` and `complete`, a function from
 a batch (`image`, `mask`, `index`, `names`) to completed images float32 [B, H, W, 3].
 Output: the values, grown to the end of the protocol; what the time was spent on.
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from inpainting_tf import images, metrics, protocols, training
+from inpainting_tf import images, metrics, protocol_examples, training
 
 TRUTH = "_truth"  # Stands for the ground truth among labels.
 MASK = "_mask"  # And this one for the mask, among pictures.
@@ -145,7 +145,7 @@ class Pass:
         if start:
             training.say(f"going on at image {start} of {len(self._protocol)}")
         with self._watch.on("images"):
-            self._examples = protocols.open_examples(
+            self._examples = protocol_examples.open_examples(
                 self._protocol,
                 self._data_dir,
                 batch_size=self._batch_size,

@@ -3,7 +3,7 @@
 Input: the values of a finished pass (`measured_values`, `side_by_side`). Output: files.
 Numbers are held as columns, 8 bytes each; rows are read from disk where needed.
 
-Stages: `read_columns`; `distances` of feature sets; `summarise` to a `report.Summary`;
+Stages: `read_columns`; `distances` of feature sets; `summarise` to a `results.Summary`;
 `draw` the figures that the results call for; `write` everything.
 """
 
@@ -17,11 +17,18 @@ import tensorflow as tf
 
 import inpainting_tf
 from inpainting_tf import (
-    comparison_figures,
     features,
+    figure_charts,
+    figure_files,
+    figure_grids,
+    figure_style,
+    figure_tiles,
     images,
     metrics,
-    report,
+    report_files,
+    report_page,
+    report_tables,
+    results,
     run_folder,
     statistics,
 )
@@ -73,8 +80,8 @@ def distances(values, labels, size):
             truth_sample, sample, subset, 100 if len(sample) > subset else 1
         )
         result[label] = {
-            "fid": report.Estimate(fid),
-            "kid": report.Estimate(kid),
+            "fid": results.Estimate(fid),
+            "kid": results.Estimate(kid),
         }
     return result
 
@@ -82,7 +89,7 @@ def distances(values, labels, size):
 def summarise(
     protocol, methods, columns, names, *, set_level=None, features_name="", command=""
 ):
-    """The Summary of all values, see `report`.
+    """The Summary of all values, see `results`.
 
     Args:
       protocol: Protocol.
@@ -95,7 +102,7 @@ def summarise(
     """
     labels = [method.label for method in methods]
     shown = [
-        report.MetricColumn(
+        results.MetricColumn(
             name,
             metrics.METRICS[name].unit,
             metrics.METRICS[name].better,
@@ -105,8 +112,8 @@ def summarise(
     ]
     if set_level:
         shown += [
-            report.MetricColumn("fid", "", "lower", f"Frechet, {features_name}"),
-            report.MetricColumn("kid", "", "lower", f"kernel, {features_name}"),
+            results.MetricColumn("fid", "", "lower", f"Frechet, {features_name}"),
+            results.MetricColumn("kid", "", "lower", f"kernel, {features_name}"),
         ]
     differing = int(np.sum(columns[labels[0]]["exact"] == 0))
     inexact = ""
@@ -119,14 +126,14 @@ def summarise(
     for name in protocol.group_names:
         chosen = [protocol.group_of(i) == name for i in range(len(protocol))]
         table = _estimates(columns, labels, names, np.array(chosen))
-        groups.append(report.Group(name, sum(chosen), table))
+        groups.append(results.Group(name, sum(chosen), table))
     table = _estimates(columns, labels, names, slice(None))
-    return report.Summary(
+    return results.Summary(
         protocol=protocol.name,
         protocol_hash=protocol.hash,
         metrics=shown,
         methods=[
-            report.MethodRow(m.label, len(columns[m.label]["exact"]), m.description)
+            results.MethodRow(m.label, len(columns[m.label]["exact"]), m.description)
             for m in methods
         ],
         table={
@@ -152,7 +159,7 @@ def _estimates(columns, labels, names, chosen):
     intervals = iter(statistics.bootstrap_intervals(numbers))
     means = iter([float(np.mean(of_one)) for of_one in numbers])
     return {
-        label: {name: report.Estimate(next(means), *next(intervals)) for name in names}
+        label: {name: results.Estimate(next(means), *next(intervals)) for name in names}
         for label in labels
     }
 
@@ -165,17 +172,17 @@ def _comparisons(columns, labels, names):
         (columns[a][name], columns[b][name], metrics.METRICS[name].better)
         for name, a, b in which
     ]
-    results = statistics.paired_comparisons(pairs)
+    compared = statistics.paired_comparisons(pairs)
     return [
-        report.Comparison(*names, result)
-        for names, result in zip(which, results, strict=True)
+        results.Comparison(*names, result)
+        for names, result in zip(which, compared, strict=True)
     ]
 
 
 def read_examples(protocol, labels, values, count):
     """The first `count` examples as they were completed."""
     return [
-        comparison_figures.Example(
+        figure_tiles.Example(
             os.path.basename(protocol.names[number]),
             values.shown(number, TRUTH),
             values.shown(number, MASK)[..., 0] > 0,
@@ -218,11 +225,11 @@ def draw(protocol, methods, columns, names, summary, examples, offsets):
       {file name: (caption, function of `size`, "screen" or "print", to a Figure)}.
     """
     labels = [method.label for method in methods]
-    styles = comparison_figures.method_styles(labels)
+    styles = figure_style.method_styles(labels)
     made = {
         "comparison": (
             "The first images: input, truth, and what each method makes of it.",
-            functools.partial(comparison_figures.comparison_grid, examples),
+            functools.partial(figure_grids.comparison_grid, examples),
         )
     }
     first = names[0]
@@ -232,7 +239,7 @@ def draw(protocol, methods, columns, names, summary, examples, offsets):
         made["hole_area"] = (
             f"{first} by the share of missing pixels.",
             functools.partial(
-                comparison_figures.metric_against_hole_area,
+                figure_charts.metric_against_hole_area,
                 areas,
                 {label: columns[label][first] for label in labels},
                 first,
@@ -246,7 +253,7 @@ def draw(protocol, methods, columns, names, summary, examples, offsets):
         made["groups"] = (
             f"{' against '.join(protocol.group_names)}: means with 95 % intervals.",
             functools.partial(
-                comparison_figures.frontal_against_turned,
+                figure_charts.frontal_against_turned,
                 {group.name: group.table for group in summary.groups},
                 [
                     (c.name, c.unit, c.better)
@@ -261,7 +268,7 @@ def draw(protocol, methods, columns, names, summary, examples, offsets):
         made[f"attention_{label}"] = (
             f"Where the contextual attention of {label} looked.",
             functools.partial(
-                comparison_figures.attention_offsets,
+                figure_grids.attention_offsets,
                 [example.completed[label] for example in examples],
                 of_examples,
                 [example.mask for example in examples],
@@ -272,7 +279,7 @@ def draw(protocol, methods, columns, names, summary, examples, offsets):
     if runs:
         made["training"] = (
             "What the runs logged while they were trained.",
-            functools.partial(comparison_figures.loss_curves, runs, styles=styles),
+            functools.partial(figure_charts.loss_curves, runs, styles=styles),
         )
     return made
 
@@ -296,7 +303,7 @@ def _training_logs(methods):
     for method in methods:
         curves = {}
         if method.run_dir:
-            curves = comparison_figures.read_metrics(method.run_dir)
+            curves = figure_charts.read_metrics(method.run_dir)
         if any(len(steps) > 1 for steps, _ in curves.values()):
             runs[method.label] = curves
     return runs
@@ -315,23 +322,25 @@ def write(folder, summary, values, examples, made):
     shown = []
     for name, (caption, make) in made.items():
         stem = os.path.join(folder, "figures", name)
-        png, _ = comparison_figures.save(make(size="screen"), stem)
-        comparison_figures.save(make(size="print"), f"{stem}_print")
+        png, _ = figure_files.save(make(size="screen"), stem)
+        figure_files.save(make(size="print"), f"{stem}_print")
         if name != "comparison":  # The page has the examples themselves.
             with open(png, "rb") as file:
                 shown.append((caption, file.read()))
     texts = {
-        "results.txt": report.screen_table(summary),
-        "results.csv": report.csv_text(summary),
-        "results.json": report.json_text(summary),
-        "results.md": report.markdown(summary),
-        "results.tex": report.latex(summary),
-        "per_image.csv": report.per_image_csv(
+        "results.txt": report_tables.screen_table(summary),
+        "results.csv": report_files.csv_text(summary),
+        "results.json": report_files.json_text(summary),
+        "results.md": report_tables.markdown(summary),
+        "results.tex": report_tables.latex(summary),
+        "per_image.csv": report_files.per_image_csv(
             {"protocol_hash": summary.protocol_hash, "method": method.label, **row}
             for method in summary.methods
             for row in values.rows(method.label)
         ),
-        "report.html": report.html_report(summary, report.Pictures(examples, shown)),
+        "report.html": report_page.html_report(
+            summary, report_page.Pictures(examples, shown)
+        ),
     }
     for name, text in texts.items():
         run_folder.write_text(os.path.join(folder, name), text)

@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from baselines.context_encoder import ContextEncoder
-from inpainting_tf import masks, training
+from inpainting_tf import masks
+from inpainting_tf.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -195,8 +196,8 @@ def test_a_resumed_run_goes_on_exactly(tmp_path):
     model, other = small_method(), small_method()
     batch = example_batch()
     model.update(batch)
-    training.Checkpoints(model, tmp_path).save(1)
-    assert training.Checkpoints(other, tmp_path).restore() == 1
+    Checkpoints(model, tmp_path).save(1)
+    assert Checkpoints(other, tmp_path).restore() == 1
     expected, results = model.update(batch), other.update(batch)
     assert {k: float(v) for k, v in results.items()} == {
         k: float(v) for k, v in expected.items()

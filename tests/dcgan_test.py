@@ -8,6 +8,7 @@ import tensorflow as tf
 from baselines.dcgan import DCGAN, Discriminator, Generator
 from baselines.siidgm import SIIDGM
 from inpainting_tf import masks, training
+from inpainting_tf.checkpoints import Checkpoints
 
 
 @pytest.fixture(autouse=True)
@@ -161,14 +162,14 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(tmp_path):
         ]
 
     whole = small_gan(seed=7)
-    checkpoints = training.Checkpoints(whole, str(tmp_path))
+    checkpoints = Checkpoints(whole, str(tmp_path))
     train(whole, batches[:2])
     checkpoints.save(2)
     expected = train(whole, batches[2:])
 
     keras.utils.set_random_seed(99)
     resumed = small_gan(seed=7)
-    assert training.Checkpoints(resumed, str(tmp_path)).restore() == 2
+    assert Checkpoints(resumed, str(tmp_path)).restore() == 2
     assert train(resumed, batches[2:]) == expected
     for one, other in zip(values(whole), values(resumed), strict=True):
         np.testing.assert_array_equal(one, other)

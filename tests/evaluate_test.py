@@ -17,7 +17,14 @@ from PIL import Image
 
 from baselines.methods import SEARCHES
 from command_line import trained
-from inpainting_tf import evaluation, features, freeze_protocol, metrics, protocols
+from inpainting_tf import (
+    evaluation,
+    features,
+    freeze_protocol,
+    metrics,
+    protocol_examples,
+    protocols,
+)
 
 PROTOCOL = """# Six drawn faces with a random box.
 [images]
@@ -150,7 +157,7 @@ def world(tmp_path_factory):
     path.write_text(PROTOCOL)
     protocol = freeze_protocol.freeze(str(path))
     (root / "perfect").mkdir()
-    (batch,) = protocols.open_examples(protocol, batch_size=6)
+    (batch,) = protocol_examples.open_examples(protocol, batch_size=6)
     pixels = np.round((batch["image"].numpy() + 1) * 127.5).astype(np.uint8)
     for name, picture in zip(batch["name"], pixels, strict=True):
         Image.fromarray(picture).save(root / "perfect" / f"{name}.png")
@@ -274,7 +281,7 @@ def test_searches_and_served_methods_are_compared_in_groups(tmp_path):
     )
     assert status == 0, errors
 
-    (batch,) = protocols.open_examples(protocol, batch_size=4)
+    (batch,) = protocol_examples.open_examples(protocol, batch_size=4)
     image, mask = batch["image"], batch["mask"]
     gan, _, _ = trained.load(str(tmp_path / "gan"))
     search = SEARCHES["siidgm"](gan, iterations=2, seed=5)

@@ -18,6 +18,7 @@ from baselines.giica import GIICA
 from baselines.giica_networks import GLOBAL_CHANNELS, LOCAL_CHANNELS, Critic
 from baselines.released_giica import load_released_weights
 from inpainting_tf import images, losses, masks, training
+from inpainting_tf.checkpoints import Checkpoints
 
 # TensorFloat-32 products would be three digits short of the recordings.
 tf.config.experimental.enable_tensor_float_32_execution(False)
@@ -534,13 +535,13 @@ def test_a_restored_checkpoint_goes_on_exactly_also_in_pretraining(tmp_path):
     parameters = {"critic_updates": 1, "coarse_pretraining_steps": 2}
     straight = small_method(**parameters)
     straight.update(batches[0])
-    training.Checkpoints(straight, tmp_path).save(1)
+    Checkpoints(straight, tmp_path).save(1)
     expected = [straight.update(batch) for batch in batches[1:]]
     assert float(expected[0]["critic_loss"]) == 0 != float(expected[1]["critic_loss"])
 
     keras.utils.set_random_seed(99)
     resumed = small_method(**parameters)
-    assert training.Checkpoints(resumed, tmp_path).restore() == 1
+    assert Checkpoints(resumed, tmp_path).restore() == 1
     for batch, results in zip(batches[1:], expected, strict=True):
         for name, value in resumed.update(batch).items():
             assert float(value) == float(results[name]), name

@@ -17,6 +17,7 @@ from baselines.glcic import GLCIC
 from baselines.glcic_networks import CompletionNetwork
 from baselines.released_glcic import load_released_weights, released_variables
 from inpainting_tf import losses, masks, training
+from inpainting_tf.checkpoints import Checkpoints
 from inpainting_tf.optimization import adam, apply_gradients
 
 # TensorFloat-32 products would be three digits short of the recordings.
@@ -473,10 +474,10 @@ def test_a_run_resumed_in_mid_phase_goes_on_exactly(tmp_path):
     model, other = small_method(), small_method()
     for step, batch in enumerate(batches):
         if step in (1, 3, 5):
-            training.Checkpoints(model, tmp_path / str(step)).save(step)
+            Checkpoints(model, tmp_path / str(step)).save(step)
         expected = [float(v) for v in model.update(batch).values()]
         if step in (1, 3, 5):
-            checkpoints = training.Checkpoints(other, tmp_path / str(step))
+            checkpoints = Checkpoints(other, tmp_path / str(step))
             assert checkpoints.restore() == step
             assert int(other.steps_taken) == step
             results = [float(v) for v in other.update(batch).values()]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from inpainting_tf import images
+from inpainting_tf import image_files, images
 
 RNG = np.random.default_rng(0)
 
@@ -123,7 +123,7 @@ def test_unusable_files_are_refused_with_a_reason(monkeypatch):
     for length in range(1, len(whole) - 2, 97):
         with pytest.raises(images.ImageError):
             images.decode(whole[:length])
-    monkeypatch.setattr(images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(image_files, "MAX_PIXELS", 100)
     with pytest.raises(images.ImageError, match="over 100 pixels"):
         images.decode(whole)
 

@@ -13,7 +13,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from inpainting_tf import freeze_protocol, masks, metrics, protocols, synthetic_faces
+from inpainting_tf import (
+    freeze_protocol,
+    masks,
+    metrics,
+    protocol_examples,
+    protocol_masks,
+    protocols,
+    synthetic_faces,
+)
+from inpainting_tf.protocol_definition import ProtocolError
 
 SIZE, CROP, COUNT = 16, 18, 7
 FILES = """# Seven pictures.
@@ -95,7 +104,9 @@ def freeze(folder, **options):
 
 def collect(protocol, data_dir=None, **options):
     """All examples of a protocol as one dict of arrays and lists."""
-    examples = protocols.open_examples(protocol, data_dir and str(data_dir), **options)
+    examples = protocol_examples.open_examples(
+        protocol, data_dir and str(data_dir), **options
+    )
     batches = list(examples)
     assert sum(len(batch["name"]) for batch in batches) == len(examples)
     return {
@@ -123,7 +134,7 @@ def replace_in(path, old, new):
 def refused(*parts):
     """Expects one line that names each of `parts`, in their order."""
     return pytest.raises(
-        protocols.ProtocolError, match="^[^\n]*" + "[^\n]*".join(map(re.escape, parts))
+        ProtocolError, match="^[^\n]*" + "[^\n]*".join(map(re.escape, parts))
     )
 
 
@@ -151,11 +162,13 @@ def test_neither_batch_size_nor_start_nor_a_second_pass_changes_an_example(folde
     for batch_size, start in ((1, 0), (5, 0), (2, 3), (4, 6)):
         part = collect(protocol, folder / "data", batch_size=batch_size, start=start)
         assert_same(part, {key: values[start:] for key, values in whole.items()})
-    examples = protocols.open_examples(protocol, str(folder / "data"), start=5)
+    examples = protocol_examples.open_examples(protocol, str(folder / "data"), start=5)
     first, second = ([b["image"].numpy() for b in examples] for _ in range(2))
     np.testing.assert_array_equal(first, second)
     assert examples.differing == []
-    at_end = protocols.open_examples(protocol, str(folder / "data"), start=COUNT)
+    at_end = protocol_examples.open_examples(
+        protocol, str(folder / "data"), start=COUNT
+    )
     assert list(at_end) == []
 
 
@@ -283,15 +296,15 @@ def test_every_shipped_protocol_is_recorded_here_and_images_keep_to_their_partit
 def test_a_shipped_protocol_without_files_gives_what_it_froze():
     protocol = protocols.read("synthetic64_frontal_turned")
     start = len(protocol) - 4
-    examples = protocols.open_examples(protocol, start=start)
+    examples = protocol_examples.open_examples(protocol, start=start)
     (batch,) = examples
     assert batch["group"] == ["frontal", "turned", "frontal", "turned"]
     assert batch["image"].shape == [4, 64, 64, 3]
     assert np.all(np.mean(batch["mask"], axis=(1, 2, 3)) == 0.5)
     free_form = protocols.read("celeba128_free_form")
     for index in range(5):
-        mask = protocols.draw_mask(free_form, index).numpy()
-        assert protocols.digest(mask) == free_form.masks[index]
+        mask = protocol_masks.draw_mask(free_form, index).numpy()
+        assert protocol_examples.digest(mask) == free_form.masks[index]
         assert index + 1 <= 10 * mask.mean() < index + 2
 
 
@@ -304,7 +317,9 @@ def test_a_changed_byte_is_refused_by_name_and_what_comes_before_is_not(folder):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    examples = protocols.open_examples(protocol, str(folder / "data"), batch_size=1)
+    examples = protocol_examples.open_examples(
+        protocol, str(folder / "data"), batch_size=1
+    )
     seen = []
     with refused("pictures16", "pictures/03.png", protocol.contents[3], "found"):
         for batch in examples:
@@ -318,12 +333,12 @@ def test_a_missing_file_is_refused_before_anything_is_read(folder):
     protocol = freeze(folder)
     os.remove(folder / "data" / "pictures" / "05.png")
     with refused("pictures16", "pictures/05.png", "--data_dir=", "1 of 7"):
-        protocols.open_examples(protocol, str(folder / "data"))
+        protocol_examples.open_examples(protocol, str(folder / "data"))
     with refused("pictures16", "--data_dir"):
-        protocols.open_examples(protocol)
+        protocol_examples.open_examples(protocol)
     for start in (-1, COUNT + 1):
         with refused("pictures16", f"start at {start}"):
-            protocols.open_examples(protocol, str(folder / "data"), start=start)
+            protocol_examples.open_examples(protocol, str(folder / "data"), start=start)
 
 
 def test_a_changed_mask_is_refused_and_a_changed_last_bit_of_a_pixel_is_named(folder):
@@ -334,7 +349,7 @@ def test_a_changed_mask_is_refused_and_a_changed_last_bit_of_a_pixel_is_named(fo
     with refused("pictures16", "mask of pictures/00.png"):
         collect(dataclasses.replace(protocol, rule="box_in_patch"), folder / "data")
     digests = protocol.pixels[:4] + ("0" * 16,) + protocol.pixels[5:]
-    examples = protocols.open_examples(
+    examples = protocol_examples.open_examples(
         dataclasses.replace(protocol, pixels=digests), str(folder / "data")
     )
     assert sum(len(batch["name"]) for batch in examples) == COUNT
@@ -346,7 +361,7 @@ def test_a_face_that_is_drawn_otherwise_is_refused_unless_by_a_last_bit(tmp_path
     path.write_text(FACES)
     protocol = freeze_protocol.freeze(str(path))
     rounded = dataclasses.replace(protocol, pixels=("0" * 16,) * 5)
-    examples = protocols.open_examples(rounded)
+    examples = protocol_examples.open_examples(rounded)
     assert sum(len(batch["name"]) for batch in examples) == 5
     assert examples.differing == list(protocol.names)
     levels = bytearray.fromhex(protocol.thumbnails[1])
@@ -401,7 +416,7 @@ def test_another_resizing_filter_shows_in_the_probe(folder, monkeypatch):
         resized = tf.image.resize(pixels, [height, width], "bilinear", antialias=True)
         return tf.cast(tf.round(resized), tf.uint8)
 
-    monkeypatch.setattr(protocols.images, "resize", bilinear)
+    monkeypatch.setattr(protocol_examples.images, "resize", bilinear)
     with refused("pictures16", "decoding, cropping, resizing"):
         protocols.read(str(folder / "pictures16.toml"))
 
@@ -429,7 +444,7 @@ def test_an_impossible_entry_is_refused_before_it_is_frozen(folder, old, new, pa
 
 
 def test_what_cannot_be_frozen_leaves_nothing_behind(folder, monkeypatch):
-    monkeypatch.setattr(protocols, "_MOST_DRAWS", 1)
+    monkeypatch.setattr(protocol_masks, "_MOST_DRAWS", 1)
     with refused("pictures16", "free_form masks do not reach 80-90%"):
         freeze(folder, rule='rule = "free_form"\narea_bins = [80, 90]')
     (folder / "data" / "pictures" / "04.png").write_bytes(b"no picture")

@@ -22,7 +22,8 @@ from baselines.giica import GIICA
 from baselines.glcic import GLCIC
 from baselines.released_weights import convert
 from command_line import trained
-from inpainting_tf import run_folder, training
+from inpainting_tf import run_folder
+from inpainting_tf.checkpoints import Checkpoints
 
 tf.config.experimental.enable_tensor_float_32_execution(False)
 
@@ -86,7 +87,7 @@ def save_checkpoint(folder, arrays, step=None, learned=(), name="snap"):
 def load_run(folder):
     """(model, step) of a run folder, as the programs load it, and with optimizers."""
     model, _, step = trained.load(str(folder))
-    checkpoints = training.Checkpoints(model, os.path.join(folder, "checkpoints"))
+    checkpoints = Checkpoints(model, os.path.join(folder, "checkpoints"))
     assert checkpoints.restore() == step
     return model, step
 

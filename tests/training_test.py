@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from inpainting_tf import figures, masks, run_folder, training
+from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
 from inpainting_tf.parallel_attention import ParallelAttention
 
 
@@ -71,9 +72,9 @@ def test_a_mirrored_run_with_float16_takes_finite_steps(mirrored):
 def test_a_checkpoint_restores_weights_both_optimizers_and_the_step(tmp_path):
     folder = str(tmp_path)
     model, _ = run_steps(training.choose_strategy("one"), 3, averaging_decay=0.9)
-    training.Checkpoints(model, folder).save(3)
+    Checkpoints(model, folder).save(3)
     other = tiny_method(averaging_decay=0.9)
-    checkpoints = training.Checkpoints(other, folder)
+    checkpoints = Checkpoints(other, folder)
     assert checkpoints.restore() == 3
     for old, new in zip(model.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -90,36 +91,36 @@ def test_a_checkpoint_restores_weights_both_optimizers_and_the_step(tmp_path):
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
-    training.Checkpoints(tiny_method(), str(tmp_path)).save(1)
+    Checkpoints(tiny_method(), str(tmp_path)).save(1)
     wider = tiny_method(width=0.1)
-    with pytest.raises(training.TrainingStopped, match="cannot be restored"):
-        training.Checkpoints(wider, str(tmp_path)).restore()
+    with pytest.raises(TrainingStopped, match="cannot be restored"):
+        Checkpoints(wider, str(tmp_path)).restore()
     averaged = tiny_method(averaging_decay=0.9)
-    with pytest.raises(training.TrainingStopped, match="cannot be restored"):
-        training.Checkpoints(averaged, str(tmp_path)).restore()
+    with pytest.raises(TrainingStopped, match="cannot be restored"):
+        Checkpoints(averaged, str(tmp_path)).restore()
 
 
 def test_a_cut_checkpoint_is_refused_not_ignored(tmp_path):
-    training.Checkpoints(tiny_method(), str(tmp_path)).save(1)
+    Checkpoints(tiny_method(), str(tmp_path)).save(1)
     shard = tmp_path / "step-1.data-00000-of-00001"
     shard.write_bytes(shard.read_bytes()[:1000])
-    with pytest.raises(training.TrainingStopped, match="step-1 cannot be restored"):
-        training.Checkpoints(tiny_method(), str(tmp_path)).restore()
+    with pytest.raises(TrainingStopped, match="step-1 cannot be restored"):
+        Checkpoints(tiny_method(), str(tmp_path)).restore()
 
 
 def test_a_model_with_a_weight_that_is_no_number_is_refused(tmp_path):
     model = tiny_method()
-    checkpoints = training.Checkpoints(model, str(tmp_path))
+    checkpoints = Checkpoints(model, str(tmp_path))
     checkpoints.refuse_non_finite(1)
     checkpoints.save(1)
     weight = model.completion.trainable_variables[5]
     weight.assign(np.full(weight.shape, np.nan, np.float32))
-    with pytest.raises(training.TrainingStopped, match="step 2: weight .*step-1"):
+    with pytest.raises(TrainingStopped, match="step 2: weight .*step-1"):
         checkpoints.refuse_non_finite(2)
 
 
 def test_only_the_newest_and_the_best_checkpoints_are_kept(tmp_path):
-    checkpoints = training.Checkpoints(tiny_method(), str(tmp_path), keep=2)
+    checkpoints = Checkpoints(tiny_method(), str(tmp_path), keep=2)
     for step, best in ((1, False), (2, True), (3, False), (4, False)):
         checkpoints.save(step, best)
     assert sorted(p.stem for p in tmp_path.glob("*.index")) == ["step-3", "step-4"]
