@@ -51,9 +51,7 @@ def open_run(run_dir, checkpoint=None, *, max_pixels=None, terms=None):
     return name, served, _facts(name, run_dir, step, recorded, terms)
 
 
-def open_search(
-    recipe, run_dir=None, checkpoint=None, *, max_pixels=None, terms=None
-):
+def open_search(recipe, run_dir=None, checkpoint=None, *, max_pixels=None, terms=None):
     """Opens a search of a trained dcgan.
 
     Args:

@@ -79,9 +79,7 @@ def decode_mask(data, max_pixels, name="mask"):
         tf.cond(
             _is_png(data),
             lambda: tf.io.decode_png(data, channels=1),
-            lambda: tf.io.decode_jpeg(
-                data, channels=1, dct_method="INTEGER_ACCURATE"
-            ),
+            lambda: tf.io.decode_jpeg(data, channels=1, dct_method="INTEGER_ACCURATE"),
         ),
         [None, None, 1],
     )
@@ -112,9 +110,7 @@ def encode_png(pixels):
 def _checked(data, max_pixels, name):
     """The data, once its header has been found to be acceptable."""
     length = tf.strings.length(data)
-    with tf.control_dependencies(
-        [require(length > 0, name + ": the file is empty")]
-    ):
+    with tf.control_dependencies([require(length > 0, name + ": the file is empty")]):
         data = tf.identity(data)
     png = _is_png(data)
     jpeg = tf.equal(tf.strings.substr(data, 0, len(JPEG_START)), JPEG_START)

@@ -67,7 +67,9 @@ def signatures(served):
     def specs(dtype, shape):
         pairs = (("image", 3), ("mask", 1))
         return [
-            tf.TensorSpec([None, None, None, channels] if shape else [None], dtype, name)
+            tf.TensorSpec(
+                [None, None, None, channels] if shape else [None], dtype, name
+            )
             for name, channels in pairs
         ]
 
@@ -111,9 +113,7 @@ def _prepare(served, image, mask):
     """Brings a request to a size that the method takes."""
     if served.size_multiple is None:
         return any_size.fit(image, mask, served.image_size)
-    return any_size.pad_to_multiple(
-        image, mask, served.size_multiple, served.min_size
-    )
+    return any_size.pad_to_multiple(image, mask, served.size_multiple, served.min_size)
 
 
 def _inpaint(served, image, mask):
@@ -168,9 +168,7 @@ def _complete_files(served, image_files, mask_files):
     def decode(pair):
         image = graph_codecs.decode_picture(pair[0], served.max_pixels)
         mask = graph_codecs.decode_mask(pair[1], served.max_pixels)
-        return _checked_shapes(
-            image[tf.newaxis], mask[tf.newaxis], served.max_pixels
-        )
+        return _checked_shapes(image[tf.newaxis], mask[tf.newaxis], served.max_pixels)
 
     def each(function, elements, spec):
         return tf.map_fn(

@@ -82,9 +82,7 @@ def asked(served):
         ],
         "other holes": [
             named("serving_default", np.where(mask > 0, 255 - image, image), mask),
-            named(
-                "float", np.where(mask > 0, np.float32(np.nan), floats), missing
-            ),
+            named("float", np.where(mask > 0, np.float32(np.nan), floats), missing),
             named("float", floats, missing),
         ],
     }

@@ -19,7 +19,6 @@ import numpy as np
 import programs
 import pytest
 import serving_server
-import tensorflow as tf
 from PIL import Image
 
 from serving import client, transport
@@ -536,9 +535,7 @@ def test_photos_that_would_share_an_output_are_refused(run, folders):
 
 
 @pytest.mark.parametrize("name", TRANSPORTS)
-def test_the_program_shows_progress_and_rest_needs_no_tensorflow(
-    server, folders, name
-):
+def test_the_program_shows_progress_and_rest_needs_no_tensorflow(server, folders, name):
     folder, examples = folders
     program = (
         "import runpy, sys\n"

@@ -60,4 +60,6 @@ def export_method(folder, method, **limits):
     else:
         run_dir, _ = write_run(os.path.join(folder, "runs"), method)
         _, served, facts = served_methods.open_run(run_dir, **limits)
-    return exporting.export(served, os.path.join(folder, "exports"), method, facts), served
+    return exporting.export(
+        served, os.path.join(folder, "exports"), method, facts
+    ), served
