@@ -216,33 +216,25 @@ def _complete_files(served, image_files, mask_files):
 
 def _checked_shapes(image, mask, max_pixels):
     """The request, once its shapes have been found to fit together."""
-    # A server feeds what it is sent, whatever the signature says. Unknown shapes keep
-    # graph optimisers from taking the checks for settled.
+    # A server feeds what it is sent, whatever the signature says, and graph optimisers
+    # take the signature's rank for granted: unknown shapes and no rank are asked for.
     image, mask = (
         tf.raw_ops.PlaceholderWithDefault(input=x, shape=tf.TensorShape(None))
         for x in (image, mask)
     )
-    shape, mask_shape = tf.shape(image), tf.shape(mask)
-    checks = [
-        require(
-            tf.equal(tf.rank(image), 4) & tf.equal(tf.rank(mask), 4),
-            "image of shape {} with mask of shape {}: must be batch, height, width, "
-            "channels",
-            shape,
-            mask_shape,
-        )
-    ]
-    with tf.control_dependencies(checks):
-        shape, mask_shape = tf.identity(shape), tf.identity(mask_shape)
-    wanted = tf.concat([shape[:3], [1]], axis=0)
+    shape, mask_shape = _eight_sizes(image), _eight_sizes(mask)
+    wanted, wanted_mask = (
+        tf.concat([shape[:3], [channels, -1, -1, -1, -1]], axis=0)
+        for channels in (3, 1)
+    )
     pixels = tf.reduce_prod(tf.cast(shape[1:3], tf.int64))
     checks = [
         require(
-            tf.equal(shape[3], 3) & tf.reduce_all(tf.equal(mask_shape, wanted)),
-            "image of shape {} with mask of shape {}: image must have 3 channels, mask "
-            "1, and the rest must be equal",
-            shape,
-            mask_shape,
+            tf.reduce_all(tf.equal(shape, wanted) & tf.equal(mask_shape, wanted_mask)),
+            "image of shape {} with mask of shape {}: must be [batch, height, width, 3] "
+            "and the same with 1 at the end",
+            tf.shape(image),
+            tf.shape(mask),
         ),
         require(shape[0] > 0, "no images: must be at least one"),
         require(
@@ -257,6 +249,11 @@ def _checked_shapes(image, mask, max_pixels):
         tf.ensure_shape(image, [None, None, None, 3]),
         tf.ensure_shape(mask, [None, None, None, 1]),
     )
+
+
+def _eight_sizes(x):
+    """The shape of x, filled up with -1."""
+    return tf.concat([tf.shape(x), tf.fill([8], -1)], axis=0)[:8]
 
 
 def _checked_mask(mask):
