@@ -48,7 +48,7 @@ _COLORS = {
     "siidgm": "#aa4499",
     "telea": "#56b4e9",
     "navier_stokes": "#44aa99",
-    "mean_color_fill": "#888888",
+    "mean_color": "#888888",
     "": "#e69f00",
     " ": "#000000",
     "  ": "#8c510a",

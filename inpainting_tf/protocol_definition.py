@@ -196,6 +196,8 @@ def _read_tables(path):
 
 def _check_entries(tables):
     """Tables and entries: all that are needed, no others, each of its type."""
+    for name, table in tables.items():
+        _require(isinstance(table, dict), f"{name} = {table!r}: [{name}] is a table")
     rule = tables.get("masks", {}).get("rule")
     _require(
         rule in RULES, f"[masks] rule = {rule!r}: must be one of {', '.join(RULES)}"
@@ -220,6 +222,11 @@ def _check_entries(tables):
             _require(
                 isinstance(value, known[key]) and not isinstance(value, bool),
                 f"[{table}] {key} = {value!r} is of the wrong type",
+            )
+            _require(
+                not isinstance(value, list)
+                or not any(isinstance(entry, list | dict) for entry in value),
+                f"[{table}] {key} = {value!r}: must be a plain list",
             )
 
 

@@ -434,6 +434,9 @@ def test_another_resizing_filter_shows_in_the_probe(folder, monkeypatch):
         ('"hole_l1"', '"hole_l9"', "hole_l9"),
         ("[metrics]", "[metric]", "metric"),
         ("[images]", "[images", "cannot be read"),
+        ("# Seven pictures.", "masks = 5", "cannot be read"),
+        ("# Seven pictures.", "extra = 5", "[extra] is a table"),
+        ('"hole_l1"', '["hole_l1"]', "must be a plain list"),
     ],
 )
 def test_an_impossible_entry_is_refused_before_it_is_frozen(folder, old, new, part):
