@@ -35,6 +35,9 @@ def save(figure, stem):
     paths = []
     for kind in ("png", "pdf"):
         data = _file_bytes(figure, kind)
+        # Panels stay where they are from the first file on: placing them takes as long
+        # as drawing them.
+        figure.set_layout_engine("none")
         path = f"{stem}.{kind}"
         try:
             with open(f"{path}.tmp", "wb") as file:
