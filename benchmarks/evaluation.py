@@ -83,8 +83,7 @@ def main(_):
     for part, wall in watch.seconds.most_common():
         own = watch.cpu_seconds[part]
         print(
-            f"{part:12}{wall:6.1f} s {wall / seconds:4.0%}"
-            f"{own:7.1f} s {own / cpu:4.0%}"
+            f"{part:12}{wall:6.1f} s {wall / seconds:4.0%}{own:7.1f} s {own / cpu:4.0%}"
         )
     print(f"reading images alone takes {alone[0]:.1f} s CPU, {alone[1]:.1f} s wall")
     outside = cpu - watch.cpu_seconds["methods"]

@@ -260,6 +260,4 @@ def _sign_flips(differences, resamples, seed):
         flips = generator.integers(0, 2, [part.stop - part.start, count])
         sums = np.abs((1.0 - 2.0 * flips) @ differences)
         extreme += np.sum(sums >= threshold, axis=0)
-    return [
-        (float(p), "random sign flips") for p in (1 + extreme) / (1 + resamples)
-    ]
+    return [(float(p), "random sign flips") for p in (1 + extreme) / (1 + resamples)]

@@ -69,7 +69,8 @@ def test_memory_is_eight_bytes_a_number_however_many_the_images(tmp_path):
         assert values.count("a") == count
         values.cut("a", count - 1)
         run_folder.write_text(
-            str(tmp_path / "per_image.csv"), report_files.per_image_csv(values.rows("a"))
+            str(tmp_path / "per_image.csv"),
+            report_files.per_image_csv(values.rows("a")),
         )
         _, peak = tracemalloc.get_traced_memory()
     finally:
