@@ -38,7 +38,7 @@ from command_line.parsing import parse_flags
 from inpainting_tf import exporting, images, training
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "tests"))
-import native_runner  # noqa: E402 - of the tests, runs exports without Python
+import native_runner  # Of the tests; runs exports without Python.
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list(

@@ -165,8 +165,14 @@ def _has_transparency(data, name):
     color_type = tf.io.decode_raw(tf.strings.substr(data, 25, 1), tf.uint8)[0]
     # Going from chunk to chunk is slow, and few files have any need of it.
     named = tf.strings.regex_full_match(data, r"\C*tRNS\C*")
-    return (color_type == 4) | (color_type == 6) | tf.cond(
-        named, lambda: _has_transparent_colors(data, name), lambda: tf.constant(False)
+    return (
+        (color_type == 4)
+        | (color_type == 6)
+        | tf.cond(
+            named,
+            lambda: _has_transparent_colors(data, name),
+            lambda: tf.constant(False),
+        )
     )
 
 
