@@ -19,15 +19,12 @@ import os
 import tempfile
 import time
 
-import keras
 from absl import app, flags
 
 import evaluate
-from baselines.methods import METHODS
-from command_line import method_flags
+from benchmarks import fresh_runs
 from command_line.parsing import parse_flags
-from inpainting_tf import protocol_examples, protocols, run_folder
-from inpainting_tf.checkpoints import Checkpoints
+from inpainting_tf import protocol_examples, protocols
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float("width", 0.25, "Channels of the fresh networks, as in train.py.")
@@ -41,18 +38,6 @@ FRESH = {
     "giica_more": "giica",
     "context_encoder": "context_encoder",
 }
-
-
-def fresh_run(folder, method, size, seed):
-    """Makes a run folder of a network that has learned nothing yet."""
-    keras.utils.set_random_seed(seed)
-    flag_values = {"image_size": size, "width": FLAGS.width, "seed": seed}
-    shared = method_flags.shared_arguments(METHODS[method], flag_values)
-    model = METHODS[method](**shared)
-    os.makedirs(folder)
-    recorded = {"method": method} | flag_values
-    run_folder.write_flags(folder, {k: str(v) for k, v in recorded.items()})
-    Checkpoints(model, os.path.join(folder, "checkpoints")).save(0)
 
 
 def reading_alone():
@@ -73,7 +58,7 @@ def main(_):
             FLAGS.methods = []
             for seed, (label, method) in enumerate(FRESH.items()):
                 run_dir = os.path.join(folder, label)
-                fresh_run(run_dir, method, size, seed)
+                fresh_runs.write(run_dir, method, size, FLAGS.width, seed)
                 FLAGS.methods.append(run_dir)
         FLAGS.output_dir = FLAGS.output_dir or os.path.join(folder, "results")
         seconds, watch = evaluate.run()

@@ -33,17 +33,21 @@ def pad_to_multiple(image, mask, multiple, minimum=1):
     """
     for axis in (1, 2):
         size = tf.shape(image)[axis]
-        padded = -(-tf.maximum(size, minimum) // multiple) * multiple
-        source = _mirrored_indices(size, padded)
+        source = _mirrored_indices(size, padded(size, multiple, minimum))
         image = tf.gather(image, source, axis=axis)
         mask = tf.gather(mask, source, axis=axis)
     return image, mask
 
 
-def _mirrored_indices(size, padded):
-    """For each of `padded` positions the one of `size` that it mirrors, int32."""
+def padded(sides, multiple, minimum=1):
+    """Sides, int32, to which `pad_to_multiple` continues pictures."""
+    return -(-tf.maximum(sides, minimum) // multiple) * multiple
+
+
+def _mirrored_indices(size, count):
+    """For each of `count` positions the one of `size` that it mirrors, int32."""
     period = tf.maximum(2 * (size - 1), 1)
-    place = tf.range(padded) % period
+    place = tf.range(count) % period
     return tf.minimum(place, period - place) % size
 
 

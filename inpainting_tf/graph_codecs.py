@@ -16,7 +16,11 @@ Stages: `decode_picture` (check, decode) and `decode_mask`; `encode_png`.
 import tensorflow as tf
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
+# Length and kind of a PNG file's first chunk, which holds the size. Decoders skip
+# unknown chunks before it, behind which another size could hide.
+_PNG_FIRST_CHUNK = b"\0\0\0\rIHDR"
 _PNG_HEADER = 26  # Bytes up to size, bit depth and colour type.
+_MAX_CHUNKS = 1000  # Before the pixels, looked through for transparent colours.
 JPEG_START = b"\xff\xd8\xff"
 # Levels from which a pixel of a mask file is missing, where it has more than 0 and 1.
 MASK_THRESHOLD = 128
@@ -55,7 +59,7 @@ def decode_picture(data, max_pixels, name="image"):
 
     def png():
         return tf.cond(
-            _has_transparency(data),
+            _has_transparency(data, name),
             lambda: _on_white(tf.io.decode_png(data, channels=4)),
             lambda: tf.io.decode_png(data, channels=3),
         )
@@ -122,7 +126,15 @@ def _checked(data, max_pixels, name):
         ]
     ):
         data = tf.identity(data)
-    # PNG: the first chunk holds width and height, most significant byte first.
+    header_first = tf.cond(
+        png,
+        lambda: tf.strings.substr(data, 8, 8) == _PNG_FIRST_CHUNK,
+        lambda: tf.constant(True),
+    )
+    message = name + ": the PNG file does not begin with its header"
+    with tf.control_dependencies([require(header_first, message)]):
+        data = tf.identity(data)
+    # Width and height come with their most significant byte first.
     height, width = tf.cond(
         png,
         lambda: tf.unstack(
@@ -144,18 +156,58 @@ def _is_png(data):
     return tf.equal(tf.strings.substr(data, 0, len(PNG_START)), PNG_START)
 
 
-def _has_transparency(data):
+def _has_transparency(data, name):
     """Whether a PNG file has an alpha channel or a chunk of transparent colours.
 
     TensorFlow gives pictures of fewer than 8 bits without either an alpha that is not
     opaque.
     """
     color_type = tf.io.decode_raw(tf.strings.substr(data, 25, 1), tf.uint8)[0]
-    chunks_before_pixels = tf.strings.split(data, "IDAT", maxsplit=1)[0]
-    transparent_colors = tf.strings.regex_full_match(
-        chunks_before_pixels, r"\C*tRNS\C*"
+    # Going from chunk to chunk is slow, and few files have any need of it.
+    named = tf.strings.regex_full_match(data, r"\C*tRNS\C*")
+    return (
+        (color_type == 4)
+        | (color_type == 6)
+        | tf.cond(
+            named,
+            lambda: _has_transparent_colors(data, name),
+            lambda: tf.constant(False),
+        )
     )
-    return (color_type == 4) | (color_type == 6) | transparent_colors
+
+
+def _has_transparent_colors(data, name):
+    """Whether a PNG file has a chunk tRNS before its pixels; texts may say so too."""
+    end = tf.strings.length(data) - 8
+
+    def kind(place):
+        return tf.strings.substr(data, place + 4, 4)
+
+    def goes_on(place):
+        inside = (place > 0) & (place <= end)
+        return tf.cond(
+            inside,
+            lambda: tf.reduce_all(kind(place) != [b"tRNS", b"IDAT"]),
+            lambda: tf.constant(False),
+        )
+
+    def following(place):
+        length = tf.io.decode_raw(
+            tf.strings.substr(data, place, 4), tf.int32, little_endian=False
+        )[0]
+        fits = (length >= 0) & (length <= end - place)
+        return [tf.where(fits, place + 12 + length, -1)]
+
+    place = tf.while_loop(
+        goes_on,
+        following,
+        [tf.constant(len(PNG_START))],
+        maximum_iterations=_MAX_CHUNKS,
+    )[0]
+    message = f"{name}: the PNG file has over {_MAX_CHUNKS} chunks before its pixels"
+    with tf.control_dependencies([require(~goes_on(place), message)]):
+        inside = (place > 0) & (place <= end)
+    return tf.cond(inside, lambda: kind(place) == b"tRNS", lambda: tf.constant(False))
 
 
 def _on_white(pixels):

@@ -74,11 +74,11 @@ def signatures(served):
         ]
 
     def serving_default(image, mask):
-        image, mask = _checked_shapes(image, mask, served.max_pixels)
+        image, mask = _checked_shapes(served, image, mask)
         return {"completed": _complete_levels(served, image, mask)}
 
     def float_(image, mask):
-        image, mask = _checked_shapes(image, mask, served.max_pixels)
+        image, mask = _checked_shapes(served, image, mask)
         mask = _checked_mask(mask)
         image = _checked_range(image, mask)
         return {"completed": complete(served, image, mask)}
@@ -168,7 +168,7 @@ def _complete_files(served, image_files, mask_files):
     def decode(pair):
         image = graph_codecs.decode_picture(pair[0], served.max_pixels)
         mask = graph_codecs.decode_mask(pair[1], served.max_pixels)
-        return _checked_shapes(image[tf.newaxis], mask[tf.newaxis], served.max_pixels)
+        return _checked_shapes(served, image[tf.newaxis], mask[tf.newaxis])
 
     def each(function, elements, spec):
         return tf.map_fn(
@@ -214,7 +214,7 @@ def _complete_files(served, image_files, mask_files):
 # ---------------------------------------------------------------- checks
 
 
-def _checked_shapes(image, mask, max_pixels):
+def _checked_shapes(served, image, mask):
     """The request, once its shapes have been found to fit together."""
     # A server feeds what it is sent, whatever the signature says, and graph optimisers
     # take the signature's rank for granted: unknown shapes and no rank are asked for.
@@ -227,7 +227,7 @@ def _checked_shapes(image, mask, max_pixels):
         tf.concat([shape[:3], [channels, -1, -1, -1, -1]], axis=0)
         for channels in (3, 1)
     )
-    pixels = tf.reduce_prod(tf.cast(shape[1:3], tf.int64))
+    sides, most = shape[1:3], served.max_pixels
     checks = [
         require(
             tf.reduce_all(tf.equal(shape, wanted) & tf.equal(mask_shape, wanted_mask)),
@@ -238,11 +238,23 @@ def _checked_shapes(image, mask, max_pixels):
         ),
         require(shape[0] > 0, "no images: must be at least one"),
         require(
-            (pixels > 0) & (pixels <= max_pixels),
-            f"image of height and width {{}}: must have 1 to {max_pixels} pixels",
-            shape[1:3],
+            (_pixels(sides) > 0) & (_pixels(sides) <= most),
+            f"image of height and width {{}}: must have 1 to {most} pixels",
+            sides,
         ),
     ]
+    if served.size_multiple is not None:
+        # A picture of one row would take as much as the many that it is continued to.
+        padded = any_size.padded(sides, served.size_multiple, served.min_size)
+        checks.append(
+            require(
+                _pixels(padded) <= most,
+                f"image of height and width {{}}: continued to sides that the method "
+                f"takes, {{}}, it must have 1 to {most} pixels",
+                sides,
+                padded,
+            )
+        )
     with tf.control_dependencies(checks):
         image, mask = tf.identity(image), tf.identity(mask)
     return (
@@ -254,6 +266,11 @@ def _checked_shapes(image, mask, max_pixels):
 def _eight_sizes(x):
     """The shape of x, filled up with -1."""
     return tf.concat([tf.shape(x), tf.fill([8], -1)], axis=0)[:8]
+
+
+def _pixels(sides):
+    """Height and width, int32 [2] -> height times width, int64."""
+    return tf.reduce_prod(tf.cast(sides, tf.int64))
 
 
 def _checked_mask(mask):

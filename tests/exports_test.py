@@ -188,11 +188,13 @@ def bad_requests():
 
     gif = files_of(image[:1], "GIF")
     large = np.zeros([1, 200, 101, 3], np.uint8)
+    row = np.zeros([1, 1, 5001, 3], np.uint8)
     return {
         "no images: must be at least one": levels(image[:0], mask[:0]),
         "no images": encoded([], []),
         "height and width [0 20]": levels(image[:, :0], mask[:, :0]),
         "height and width [200 101]": levels(large, large[..., :1]),
+        "continued to sides that the method takes, [4 5004]": levels(row, row[..., :1]),
         "mask of shape [2 16 19 1]": levels(image, mask[:, :, :-1]),
         "mask of shape [1 16 20 1]": levels(image, mask[:1]),
         "mask of shape [2 16 20 3]": levels(image, np.repeat(mask, 3, axis=-1)),

@@ -3,6 +3,7 @@
 import io
 import struct
 
+import damaged_files
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -118,6 +119,34 @@ def test_what_is_no_acceptable_file_is_refused_with_the_reason(message, decoder)
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         decoder(REFUSED[message])
     assert message in error.value.message
+
+
+def test_words_in_texts_of_a_png_are_not_taken_for_its_chunks():
+    for kind in ("one_bit", "palette", "palette_with_transparency", "rgba"):
+        data = pictures()[kind]
+        for word in (b"tRNS", b"IDAT", b"IHDR"):
+            chunks = damaged_files.split(data)
+            chunks.insert(1, (b"tEXt", b"Comment\0" + word))
+            found = decode(damaged_files.joined(chunks))
+            np.testing.assert_array_equal(found, images.decode(data), (kind, word))
+
+
+def test_a_header_behind_another_chunk_is_refused_whatever_size_is_shown_first():
+    header, *rest = damaged_files.split(pictures()["rgb"])
+    large = (b"IHDR", struct.pack(">II", 20_000, 20_000) + header[1][8:])
+    for second in (header, large):
+        data = damaged_files.joined([(b"prVt", header[1]), second, *rest])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not begin with its"):
+            decode(data)
+
+
+def test_endless_small_chunks_are_refused_where_colours_may_be_transparent():
+    header, *rest = damaged_files.split(pictures()["palette_with_transparency"])
+    few, many = ([header, *[(b"prVt", b"")] * n, *rest] for n in (400, 1500))
+    wanted = images.decode(damaged_files.joined([header, *rest]))
+    np.testing.assert_array_equal(decode(damaged_files.joined(few)), wanted)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="over 1000 chunks"):
+        decode(damaged_files.joined(many))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
