@@ -232,21 +232,24 @@ def _checked_shapes(served, image, mask):
             mask_shape,
         )
     ]
-    with tf.control_dependencies(checks):
-        shape, mask_shape = tf.identity(shape), tf.identity(mask_shape)
-    wanted = tf.concat([shape[:3], [1]], axis=0)
-    sides, most = shape[1:3], served.max_pixels
-    checks = [
+    # Graph optimisers may move what follows before that check: of other ranks it sees
+    # four numbers too, instead of failing with a message of its own.
+    four, mask_four = (tf.concat([x, [0] * 4], axis=0)[:4] for x in (shape, mask_shape))
+    wanted = tf.concat([four[:3], [1]], axis=0)
+    sides, most = four[1:3], served.max_pixels
+    checks += [
         require(
-            tf.equal(shape[3], 3) & tf.reduce_all(tf.equal(mask_shape, wanted)),
+            tf.equal(four[3], 3) & tf.reduce_all(tf.equal(mask_four, wanted)),
             "image of shape {} with mask of shape {}: image must have 3 channels, mask "
             "1, and the rest must be equal",
             shape,
             mask_shape,
         ),
-        require(shape[0] > 0, "no images: must be at least one"),
         require(
-            (_pixels(sides) > 0) & (_pixels(sides) <= most),
+            (four[0] > 0) | (tf.rank(image) < 4), "no images: must be at least one"
+        ),
+        require(
+            (_pixels(sides) > 0) & (_pixels(sides) <= most) | (tf.rank(image) != 4),
             f"image of height and width {{}}: must have 1 to {most} pixels",
             sides,
         ),
@@ -256,7 +259,7 @@ def _checked_shapes(served, image, mask):
         padded = any_size.padded(sides, served.size_multiple, served.min_size)
         checks.append(
             require(
-                _pixels(padded) <= most,
+                (_pixels(padded) <= most) | (tf.rank(image) != 4),
                 f"image of height and width {{}}: continued to sides that the method "
                 f"takes, {{}}, it must have 1 to {most} pixels",
                 sides,
