@@ -17,6 +17,7 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
 
+import tensorflow as tf
 from absl import app, flags, logging
 
 from command_line import served_methods, trained
@@ -44,7 +45,8 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "max_pixels",
     None,
-    "Height times width of the largest picture that the model accepts; larger ones are "
+    "Height times width of the largest picture that the model accepts, whose longer side "
+    "may be four times that of a square of as many; larger ones are "
     f"refused before they cost memory. Default: {served_methods.MAX_PIXELS}; "
     f"{served_methods.MAX_PIXELS_REDUCED} for methods that reduce pictures to a size of "
     "their own.",
@@ -77,6 +79,8 @@ def source():
 def run():
     """Exports what the flags name; returns the exit status."""
     began = time.monotonic()
+    # Graphs run anywhere, but searches group their examples by the device at hand.
+    tf.config.set_visible_devices([], "GPU")
     run_dir, checkpoint = source()
     limits = {"max_pixels": FLAGS.max_pixels, "terms": FLAGS.weights_terms}
     if FLAGS.search:

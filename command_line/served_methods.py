@@ -6,8 +6,8 @@ from command_line import search_recipes, trained
 from command_line.parsing import UsageError
 from inpainting_tf.serving import ServedMethod
 
-# Largest pictures by default. At their own size contextual attention takes memory with
-# the square of the pixels, some 5 GB for these.
+# Largest pictures by default. At their own size, contextual attention takes memory with
+# the square of the pixels: some 5 GB for a square of these.
 MAX_PIXELS = 2**20
 MAX_PIXELS_REDUCED = 2**24
 
@@ -48,7 +48,12 @@ def open_run(run_dir, checkpoint=None, *, max_pixels=None, terms=None):
         min_size=getattr(model, "min_size", 1),
         max_pixels=max_pixels or (MAX_PIXELS if multiple else MAX_PIXELS_REDUCED),
     )
-    return name, served, _facts(name, run_dir, step, recorded, terms)
+    facts = _facts(name, run_dir, step, recorded, terms)
+    if getattr(model, "region", "") == "center":
+        facts["holes"] = (
+            "within the central half of height and width; others are refused"
+        )
+    return name, served, facts
 
 
 def open_search(recipe, run_dir=None, checkpoint=None, *, max_pixels=None, terms=None):

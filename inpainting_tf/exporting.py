@@ -43,8 +43,15 @@ def export(served, export_dir, method, facts, version=None):
       path of the version's folder.
 
     Raises:
-      ExportError: a version that exists, or a folder that cannot be written.
+      ExportError: a version that exists, a folder that cannot be written, or a
+        max_pixels below the method's own size.
     """
+    size = served.image_size
+    if size * size > served.max_pixels:
+        raise ExportError(
+            f"--max_pixels={served.max_pixels}: {method} was made for {size}x{size}, "
+            f"{size * size} pixels; allow as many or more"
+        )
     model_dir = os.path.join(export_dir, method)
     try:
         os.makedirs(model_dir, exist_ok=True)
@@ -67,12 +74,13 @@ def export(served, export_dir, method, facts, version=None):
             try:
                 os.rename(unfinished, path)
                 return path
-            except OSError as error:
-                if version is not None or not os.path.exists(path):
-                    raise ExportError(
-                        f"{path}: cannot be written ({error.strerror})"
-                    ) from None
-                path = _version_path(model_dir, None)  # Somebody else took it.
+            except OSError:
+                if not os.path.exists(path):
+                    raise
+                path = _version_path(model_dir, version)  # Somebody else took it.
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise ExportError(f"{path}: cannot be written ({reason})") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
@@ -113,21 +121,23 @@ def _description(served):
         "image_size": served.image_size,
         "sizes": rule,
         "max_pixels": served.max_pixels,
+        "max_side": served.max_side,
         "signatures": {
             "serving_default": {
                 "image": "uint8 [B, H, W, 3], RGB, 0..255",
-                "mask": "uint8 [B, H, W, 1], 0 = known, 255 (or 1) = missing",
+                "mask": "uint8 [B, H, W, 1], 0 = known, 255 = missing, from "
+                f"{graph_codecs.MASK_THRESHOLD} on, or 1 where nothing is above 1",
                 "completed": "uint8 [B, H, W, 3]",
             },
             "float": {
                 "image": "float32 [B, H, W, 3], RGB, -1..1",
-                "mask": "float32 [B, H, W, 1], 0 = known, 1 = missing",
+                "mask": "float32 [B, H, W, 1], 0 = known, 1 = missing, from 0.5 on",
                 "completed": "float32 [B, H, W, 3]",
             },
             "encoded": {
                 "image": "string [B], PNG or JPEG files, as stored (no EXIF rotation)",
-                "mask": "string [B], PNG or JPEG files of the same sizes; missing from "
-                f"{graph_codecs.MASK_THRESHOLD} on, or 1 where nothing is above 1",
+                "mask": "string [B], PNG or JPEG files of the same sizes; the mean of "
+                "red, green and blue as in serving_default",
                 "completed_bytes": "string [B], PNG files",
             },
         },

@@ -76,17 +76,23 @@ def decode_mask(data, max_pixels, name="mask"):
     Args: as of `decode_picture`.
 
     Returns:
-      uint8 [H, W, 1] of levels; see `missing_pixels`.
+      uint8 [H, W, 1] of levels, the mean of red, green and blue; see `missing_pixels`.
+
+    Raises:
+      InvalidArgumentError: as `decode_picture`, or no pixel is clearly missing although
+        some are not 0.
     """
-    data = _checked(data, max_pixels, name)
-    return tf.ensure_shape(
-        tf.cond(
-            _is_png(data),
-            lambda: tf.io.decode_png(data, channels=1),
-            lambda: tf.io.decode_jpeg(data, channels=1, dct_method="INTEGER_ACCURATE"),
-        ),
-        [None, None, 1],
+    # The mean of the channels, rounded up: above 127 where it was.
+    levels = tf.cast(decode_picture(data, max_pixels, name), tf.int32)
+    levels = (tf.reduce_sum(levels, axis=-1, keepdims=True) + 2) // 3
+    largest = tf.reduce_max(levels)
+    clear = (largest <= 1) | (largest >= MASK_THRESHOLD)
+    message = (
+        f"{name}: the brightest pixel is {{}}; missing ones must be {MASK_THRESHOLD} or "
+        "more, or 1 beside 0"
     )
+    with tf.control_dependencies([require(clear, message, largest)]):
+        return tf.cast(levels, tf.uint8)
 
 
 def missing_pixels(levels):

@@ -18,6 +18,7 @@ Stages: check and rescale the request; bring it to a size that the method takes 
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -51,6 +52,11 @@ class ServedMethod:
     min_size: int = 1
     max_pixels: int = 2**20
     whole_batches: bool = False
+
+    @property
+    def max_side(self):
+        """Longest side in pixels: four times that of the largest square."""
+        return 4 * math.isqrt(self.max_pixels)
 
 
 def signatures(served):
@@ -240,6 +246,13 @@ def _checked_shapes(served, image, mask):
         require(
             (_pixels(sides) > 0) & (_pixels(sides) <= most),
             f"image of height and width {{}}: must have 1 to {most} pixels",
+            sides,
+        ),
+        # A strip costs more than a square: resizing goes by one axis after the other,
+        # and attention is computed by whole rows.
+        require(
+            tf.reduce_max(sides) <= served.max_side,
+            f"image of height and width {{}}: no side may exceed {served.max_side}",
             sides,
         ),
     ]

@@ -89,11 +89,17 @@ def test_what_fails_or_is_unfinished_is_never_a_version(tiny, tmp_path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr(exporting, "_write_warmup", look)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(exporting.ExportError, match="cannot be written .disk full"):
         exporting.export(tiny, str(tmp_path), "grey", {})
     # While it was written it had a name that servers skip; now it is gone.
     assert len(seen) == 1 and not seen[0].isdecimal()
     assert os.listdir(tmp_path / "grey") == []
+
+
+def test_limits_below_a_methods_own_size_are_refused(tmp_path):
+    small = serving.ServedMethod(lambda *_: None, 32, 4, max_pixels=1023)
+    with pytest.raises(exporting.ExportError, match="--max_pixels=1023.*1024 pixels"):
+        exporting.export(small, str(tmp_path), "grey", {})
 
 
 def test_what_cannot_be_exported_is_refused_in_one_line(runs, tmp_path):

@@ -188,6 +188,7 @@ def bad_requests():
 
     gif = files_of(image[:1], "GIF")
     large = np.zeros([1, 200, 101, 3], np.uint8)
+    strip = np.zeros([1, 1, 565, 3], np.uint8)
     row = np.zeros([1, 1, 5001, 3], np.uint8)
     return {
         "no images: must be at least one": levels(image[:0], mask[:0]),
@@ -212,6 +213,7 @@ def bad_requests():
         "Invalid PNG": encoded([png[0][:60]], mask_png[:1]),
         "mask of shape [1 16 19 1]": encoded(png[:1], files_of(mask[:1, :, :-1])),
         "2 images with 1 masks": encoded(png, mask_png[:1]),
+        "no side may exceed 564": levels(strip, strip[..., :1]),
         "101x200 (width x height)": encoded(files_of(large), files_of(large[..., :1])),
     }
 

@@ -90,6 +90,24 @@ def test_masks_of_01_of_0255_and_of_jpeg_levels_mean_the_same():
             np.testing.assert_array_equal(found, one)
 
 
+def test_masks_of_any_kind_mean_what_the_image_path_makes_of_them():
+    grey = np.zeros([12, 9], np.uint8)
+    grey[3:7, 2:6] = 255
+    clear = np.stack([grey * 0, grey * 0, grey * 0, 255 - grey], -1)
+    for picture in (Image.fromarray(clear), Image.fromarray(np.uint16(grey) * 257)):
+        levels = decode_mask(file_of(picture))
+        mean = images.decode(file_of(picture)).mean(axis=-1)
+        np.testing.assert_array_equal(levels[..., 0], np.ceil(mean))
+        found = graph_codecs.missing_pixels(levels[tf.newaxis])[0, ..., 0]
+        np.testing.assert_array_equal(found, grey > 0)
+
+
+def test_a_mask_that_is_grey_at_most_is_refused():
+    dark = Image.fromarray(np.full([4, 5], 100, np.uint8))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="brightest pixel is 100"):
+        decode_mask(file_of(dark))
+
+
 def test_encoded_pictures_come_back_as_they_were():
     data = graph_codecs.encode_png(SMOOTH).numpy()
     np.testing.assert_array_equal(images.decode(data), SMOOTH)
