@@ -110,7 +110,7 @@ def feature_fingerprint():
 def command_line(protocol):
     """The command that gives these results anywhere."""
     words = ["python evaluate.py"]
-    for name in ("protocol", "methods", "more_metrics", "features"):
+    for name in ("protocol", "methods", "more_metrics", "features", "batch_size"):
         if value := FLAGS[name].value:
             text = ",".join(value) if isinstance(value, list) else value
             words.append(f"--{name}={text}")
@@ -127,8 +127,7 @@ def run():
     """
     check_flags()
     protocol = protocols.read(FLAGS.protocol)
-    names = [*protocol.metrics]
-    names += [name for name in FLAGS.more_metrics if name not in names]
+    names = list(dict.fromkeys([*protocol.metrics, *FLAGS.more_metrics]))
     methods = contenders.open_all(FLAGS.methods, protocol.size, protocol.names)
     labels = [method.label for method in methods]
     extract = open_features()

@@ -82,8 +82,13 @@ def open_all(texts, size, names):
 
 
 def _open(text, size, names):
-    label, _, source = text.rpartition("=")
-    source, _, checkpoint = source.partition("@")
+    # A path may hold = and @ too.
+    label, equals, source = text.partition("=")
+    if not equals or os.sep in label:
+        label, source = "", text
+    checkpoint = ""
+    if not os.path.exists(source):
+        source, _, checkpoint = source.partition("@")
     label = label or _stem(os.path.normpath(source))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
         raise UsageError(
@@ -141,7 +146,12 @@ def _open_run(label, source, size, names, checkpoint=""):
             f"whose --gan is {source}"
         )
     forward = training.compile_forward(model, size)
-    trained_at = recorded.get("image_size", size)
+    trained_at = int(recorded.get("image_size", size))
+    if trained_at != size:
+        training.say(
+            f"{label} was trained at {trained_at}x{trained_at}, the protocol's images are "
+            f"{size}x{size}"
+        )
     prefix = trained.checkpoint_prefix(source, checkpoint)
     return Contender(
         label,
@@ -229,6 +239,12 @@ def _open_pictures(label, source, size, names):
             f"{source} has pictures for {len(names) - len(absent)} of the protocol's "
             f"{len(names)} images; the first without is {absent[0]}: they are named as "
             f"the images, {_stem(absent[0])}.png"
+        )
+    surplus = sorted({*by_stem} - {_stem(name) for name in names})
+    if surplus:
+        raise UsageError(
+            f"{source} has {len(by_stem)} pictures for the protocol's {len(names)} images; "
+            f"the first that belongs to none is {by_stem[surplus[0]]}"
         )
     for name in names:
         _check_size(by_stem[_stem(name)], size)

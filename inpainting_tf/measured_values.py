@@ -14,6 +14,7 @@ number that is asked for.
 """
 
 import array
+import fcntl
 import itertools
 import json
 import os
@@ -39,16 +40,18 @@ class MeasuredValues:
           fingerprints: label -> text that changes when the method does.
 
         Raises:
-          ValuesError: the folder holds something else, other facts, or a method under
-            the same label that has changed.
+          ValuesError: the folder holds something else, other facts, a method under the
+            same label that has changed, or is being written by another evaluation.
         """
         self._folder = folder
         path = os.path.join(folder, "evaluation.json")
         recorded = {"facts": facts, "methods": {}}
         if os.path.exists(path):
-            with open(path, encoding="utf-8") as file:
-                recorded = json.load(file)
-        elif os.path.isdir(folder) and {*os.listdir(folder)} - {"evaluation.json.tmp"}:
+            recorded = _read_record(path)
+        elif os.path.isdir(folder) and {*os.listdir(folder)} - {
+            "evaluation.json.tmp",
+            "evaluation.lock",
+        }:
             raise ValuesError(
                 f"--output_dir={folder} is not empty and holds no evaluation; use "
                 "another folder"
@@ -68,15 +71,30 @@ class MeasuredValues:
                 )
         recorded["methods"] |= fingerprints
         os.makedirs(folder, exist_ok=True)
+        self._lock = _lock(folder)
         # First of all, or what a crash leaves would belong to no evaluation.
         run_folder.write_text(path, json.dumps(recorded, indent=2) + "\n")
         for part in ("values", "features", "examples"):
             os.makedirs(os.path.join(folder, part), exist_ok=True)
 
     def rows(self, label):
-        """The whole lines of a method, dicts one by one; a line cut short is none."""
-        for line in self._lines(label):
-            yield json.loads(line)
+        """The whole lines of a method, dicts one by one; a line cut short is none.
+
+        Raises:
+          ValuesError: a line that is no value, or not that of its image.
+        """
+        for number, line in enumerate(self._lines(label)):
+            try:
+                row = json.loads(line)
+                fits = row["index"] == number
+            except (ValueError, KeyError, TypeError):
+                fits = False
+            if not fits:
+                raise ValuesError(
+                    f"{self._path('values', label, 'jsonl')}: line {number + 1} is not "
+                    f"that of image {number}; delete the file to measure {label} again"
+                )
+            yield row
 
     def count(self, label):
         """Number of images of a method that are there."""
@@ -143,3 +161,32 @@ class MeasuredValues:
 
     def _path(self, part, label, extension):
         return os.path.join(self._folder, part, f"{label}.{extension}")
+
+
+def _read_record(path):
+    """The facts and fingerprints of a folder's evaluation."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            recorded = json.load(file)
+        if {"facts", "methods"} <= {*recorded}:
+            return recorded
+    except (ValueError, TypeError):
+        pass
+    raise ValuesError(
+        f"{path} is damaged; use another --output_dir, or delete this one"
+    )
+
+
+def _lock(folder):
+    """Keeps other evaluations out of a folder while the result is open."""
+    # Ends with the process, however that ends.
+    file = open(os.path.join(folder, "evaluation.lock"), "a")  # noqa: SIM115
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        raise ValuesError(
+            f"--output_dir={folder} is being written by another evaluation; wait for it, "
+            "or use another folder"
+        ) from None
+    return file

@@ -144,6 +144,8 @@ class Pass:
         start = min(done.values())
         if start:
             training.say(f"going on at image {start} of {len(self._protocol)}")
+        # Networks round by their batch: it is the same one as without an interruption.
+        start -= start % self._batch_size
         with self._watch.on("images"):
             self._examples = protocol_examples.open_examples(
                 self._protocol,
@@ -165,9 +167,8 @@ class Pass:
                     return
                 self._truth(batch, done)
                 for method in self._methods:
-                    part = _from(batch, done[method.label])
-                    if part["index"]:
-                        self._method(method, part)
+                    if batch["index"][-1] >= done[method.label]:
+                        self._method(method, _from(batch, 0), done[method.label])
                 bar.update(len(batch["index"]))
 
     def _done(self):
@@ -197,7 +198,8 @@ class Pass:
                 mask = tf.repeat(tf.cast(mask * 255, tf.uint8), 3, axis=-1)
                 self._values.show(number, MASK, mask.numpy())
 
-    def _method(self, method, part):
+    def _method(self, method, part, first):
+        """Completes a batch and keeps what belongs to images from `first` on."""
         image, mask = part["image"], part["mask"]
         with self._watch.on("methods"):
             # Finished on the device before the clock is read.
@@ -233,7 +235,10 @@ class Pass:
                 }
                 for i in range(len(part["index"]))
             ]
-            self._values.add(method.label, rows, extracted)
+            skipped = max(first - part["index"][0], 0)
+            if extracted is not None:
+                extracted = extracted[skipped:]
+            self._values.add(method.label, rows[skipped:], extracted)
 
     def _to_show(self, part):
         for place, number in enumerate(part["index"]):

@@ -7,6 +7,7 @@ Stages: `read_columns`; `distances` of feature sets; `summarise` to a `results.S
 `draw` the figures that the results call for; `write` everything.
 """
 
+import contextlib
 import functools
 import itertools
 import os
@@ -303,7 +304,9 @@ def _training_logs(methods):
     for method in methods:
         curves = {}
         if method.run_dir:
-            curves = figure_charts.read_metrics(method.run_dir)
+            # A run may have logged nothing; its results stand without curves.
+            with contextlib.suppress(ValueError):
+                curves = figure_charts.read_metrics(method.run_dir)
         if any(len(steps) > 1 for steps, _ in curves.values()):
             runs[method.label] = curves
     return runs

@@ -220,7 +220,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
         keep = {"mean_color": 2, "true": 5, "white": 0, "telea": 6}[label]
         torn = lines[keep][:20] if keep < 6 else ""
         (values / f"{label}.jsonl").write_text("".join(lines[:keep]) + torn)
-    status, errors = evaluate(folder, path, methods, "--batch_size=3", "--shown=2")
+    status, errors = evaluate(folder, path, methods, "--batch_size=4", "--shown=2")
     assert status == 0, errors
     for name in RESULTS:
         assert read(folder / name) == read(root / "out" / name), name
@@ -365,6 +365,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
     (tmp_path / "full" / "mine.txt").write_text("keep")
     fewer = shutil.copytree(root / "perfect", tmp_path / "fewer")
     os.remove(next(fewer.iterdir()))
+    more = shutil.copytree(root / "perfect", tmp_path / "more")
+    shutil.copy(next(root.joinpath("perfect").iterdir()), more / "zebra.png")
     larger = shutil.copytree(root / "perfect", tmp_path / "larger")
     for file in larger.iterdir():
         Image.new("RGB", (40, 32)).save(file)
@@ -378,6 +380,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
         "is neither one of mean_color": [*base, "--methods=absent"],
         "has telea 2 times": [*base, "--methods=telea,telea"],
         "pictures for 5 of the protocol's 6": [*base, f"--methods={fewer}"],
+        "has 7 pictures for the protocol's 6 images": [*base, f"--methods={more}"],
         "is 40x32; the protocol's images are 32x32": [*base, f"--methods={larger}"],
         "takes images of shape (None, 64, 64, 3)": [
             *base,

@@ -90,7 +90,7 @@ def asked(served):
 
 @pytest.fixture(scope="module", params=small_exports.EXPORTED)
 def exported(request, tmp_path_factory):
-    """Of each method in turn: its ServedMethod, and its export's answers by name."""
+    """Of each method: its export's path, its ServedMethod, and the answers by name."""
     folder = str(tmp_path_factory.mktemp(request.param))
     path, served = small_exports.export_method(
         folder, request.param, max_pixels=MAX_PIXELS
@@ -101,13 +101,15 @@ def exported(request, tmp_path_factory):
     answers = native_runner.run(path, [r for some in requests.values() for r in some])
     assert {answer.message for answer in answers} == {""}
     places = iter(answers)
-    return served, {
-        name: [next(places).outputs for _ in some] for name, some in requests.items()
-    }
+    return (
+        path,
+        served,
+        {name: [next(places).outputs for _ in some] for name, some in requests.items()},
+    )
 
 
 def test_all_signatures_complete_any_size_and_keep_known_pixels(exported):
-    served, answers = exported
+    _, served, answers = exported
 
     @tf.function(
         input_signature=[
@@ -134,8 +136,22 @@ def test_all_signatures_complete_any_size_and_keep_known_pixels(exported):
     assert (answers["levels"][0]["completed"] != CASES[0][0]).any()
 
 
+def test_python_and_the_native_loader_give_the_same_bytes(exported):
+    path, served, answers = exported
+    loaded = tf.saved_model.load(path).signatures
+    requests = native_runner.warmup_requests(path)
+    requests += asked(served)["levels"][2:3]
+    native = answers["warm-up"] + answers["levels"][2:3]
+    for (signature, inputs), expected in zip(requests, native, strict=True):
+        inputs = {name: tf.constant(value) for name, value in inputs.items()}
+        for name, value in loaded[signature](**inputs).items():
+            assert value.numpy().tobytes() == expected[name].tobytes() or (
+                value.dtype == tf.string and list(value.numpy()) == list(expected[name])
+            )
+
+
 def test_at_the_methods_own_size_the_export_is_the_bare_network(exported):
-    served, answers = exported
+    _, served, answers = exported
     size = served.image_size
     image, mask = in_floats(*request_of(size, size, batch=1))
     expected = tf.function(served.inpaint)(tf.constant(image), tf.constant(mask))
@@ -144,7 +160,7 @@ def test_at_the_methods_own_size_the_export_is_the_bare_network(exported):
 
 
 def test_an_example_gets_the_same_bytes_alone_and_in_any_batch(exported):
-    _, answers = exported
+    _, _, answers = exported
     levels, files = answers["together"]
     for i, alone in enumerate(answers["alone"][::2]):
         assert alone["completed"].tobytes() == levels["completed"][i].tobytes()
@@ -156,14 +172,14 @@ def test_an_example_gets_the_same_bytes_alone_and_in_any_batch(exported):
 
 
 def test_what_is_in_the_hole_of_a_request_plays_no_part(exported):
-    _, answers = exported
+    _, _, answers = exported
     levels, no_numbers, floats = (x["completed"] for x in answers["other holes"])
     np.testing.assert_array_equal(levels, answers["together"][0]["completed"])
     np.testing.assert_array_equal(no_numbers, floats)
 
 
 def test_warm_up_requests_reach_every_signature(exported):
-    served, answers = exported
+    _, served, answers = exported
     shape = (1, served.image_size, served.image_size, 3)
     levels, floats, files = answers["warm-up"]
     assert levels["completed"].shape == floats["completed"].shape == shape
@@ -189,13 +205,15 @@ def bad_requests():
     gif = files_of(image[:1], "GIF")
     large = np.zeros([1, 200, 101, 3], np.uint8)
     strip = np.zeros([1, 1, 565, 3], np.uint8)
-    row = np.zeros([1, 1, 5001, 3], np.uint8)
+    tight = np.zeros([1, 141, 141, 3], np.uint8)
     return {
         "no images: must be at least one": levels(image[:0], mask[:0]),
         "no images": encoded([], []),
         "height and width [0 20]": levels(image[:, :0], mask[:, :0]),
         "height and width [200 101]": levels(large, large[..., :1]),
-        "continued to sides that the method takes, [4 5004]": levels(row, row[..., :1]),
+        "continued to sides that the method takes, [144 144]": levels(
+            tight, tight[..., :1]
+        ),
         "mask of shape [2 16 19 1]": levels(image, mask[:, :, :-1]),
         "mask of shape [1 16 20 1]": levels(image, mask[:1]),
         "mask of shape [2 16 20 3]": levels(image, np.repeat(mask, 3, axis=-1)),

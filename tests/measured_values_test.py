@@ -30,6 +30,7 @@ def test_rows_and_columns_are_what_was_added(tmp_path):
     assert values.columns("a", ["psnr"])["psnr"].shape == (0,)
     values.add("a", [row(0), row(1)])
     values.add("a", [row(2)])
+    del values  # Of one evaluation at a time.
     again = opened(tmp_path)
     assert list(again.rows("a")) == [row(i) for i in range(3)]
     columns = again.columns("a", ["exact", "l1"])
@@ -80,3 +81,28 @@ def test_memory_is_eight_bytes_a_number_however_many_the_images(tmp_path):
     assert peak < 1.3 * numbers + 200_000
     with open(tmp_path / "per_image.csv") as file:
         assert sum(1 for _ in file) == count
+
+
+def test_one_evaluation_at_a_time_writes_a_folder(tmp_path):
+    folder = str(tmp_path / "out")
+    first = MeasuredValues(folder, {}, {})
+    with pytest.raises(ValuesError, match="by another evaluation"):
+        MeasuredValues(folder, {}, {})
+    del first
+    MeasuredValues(folder, {}, {})
+
+
+@pytest.mark.parametrize("line", ["garbage", '{"index": 0}', "[]", "5"])
+def test_a_damaged_line_is_named(tmp_path, line):
+    values = MeasuredValues(str(tmp_path), {}, {})
+    values.add("a", [{"index": 0, "psnr": 1.0}])
+    with open(tmp_path / "values" / "a.jsonl", "a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValuesError, match="a.jsonl: line 2 is not"):
+        values.columns("a", ["psnr"])
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(ValuesError, match="evaluation.json is damaged"):
+        MeasuredValues(str(tmp_path), {}, {})

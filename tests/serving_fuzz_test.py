@@ -9,6 +9,7 @@ or an INVALID_ARGUMENT that says why; a crash or a hang fails the whole run. Dam
 the same at every run (fixed seeds).
 """
 
+import math
 import dataclasses
 
 import damaged_files
@@ -278,7 +279,8 @@ def missing_of(image, mask):
         return None
     if mask.shape != (*image.shape[:3], 1) or image.size == 0:
         return None
-    if image.shape[1] * image.shape[2] > MAX_PIXELS:
+    sides = image.shape[1:3]
+    if sides[0] * sides[1] > MAX_PIXELS or max(sides) > 4 * math.isqrt(MAX_PIXELS):
         return None
     if mask.dtype == np.uint8:
         largest = mask.max(axis=(1, 2, 3), keepdims=True)
