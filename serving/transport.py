@@ -17,7 +17,6 @@ import urllib.parse
 
 import grpc
 
-
 SIGNATURE = "encoded"
 OUTPUT = "completed_bytes"
 _STRING = 7  # DT_STRING of TensorFlow's types.proto.

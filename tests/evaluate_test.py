@@ -23,6 +23,7 @@ from inpainting_tf import (
     freeze_protocol,
     metrics,
     protocol_examples,
+    protocol_pictures,
     protocols,
 )
 
@@ -194,6 +195,26 @@ def test_values_are_those_of_the_metrics_on_the_protocols_examples(world):
     assert "6 images of 32x32, 4 methods" in errors
     assert protocols.read(str(world[1])).hash in read(root / "out" / "results.md")
     assert set(expected) <= set(json.dumps(results).replace('"', " ").split())
+
+
+def test_another_program_gets_the_protocols_images_and_masks(world, tmp_path):
+    root, path, _, batch, _ = world
+    protocol_pictures.write(protocols.read(str(path)), None, str(tmp_path))
+    for kind, expected in (("images", (batch["image"] + 1) * 127.5), ("masks", None)):
+        names = sorted(os.listdir(tmp_path / kind))
+        assert names == sorted(f"{name}.png" for name in batch["name"])
+        for place, name in enumerate(batch["name"]):
+            pixels = np.array(Image.open(tmp_path / kind / f"{name}.png"))
+            if expected is None:
+                np.testing.assert_array_equal(
+                    pixels, batch["mask"][place, ..., 0] * 255
+                )
+            else:
+                np.testing.assert_allclose(pixels, expected[place], atol=1e-3)
+    # Given back as they are, they are a contender: the truth itself.
+    assert sorted(os.listdir(tmp_path / "images")) == sorted(
+        os.listdir(root / "perfect")
+    )
 
 
 def test_the_table_names_the_best_and_the_page_holds_the_pictures(world):

@@ -9,8 +9,8 @@ or an INVALID_ARGUMENT that says why; a crash or a hang fails the whole run. Dam
 the same at every run (fixed seeds).
 """
 
-import math
 import dataclasses
+import math
 
 import damaged_files
 import native_runner
