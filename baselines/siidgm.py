@@ -51,7 +51,7 @@ class SIIDGM:
         patience=0,
         min_improvement=1e-3,
         keep="best",
-        group_size=2,
+        group_size=1,
         blending="poisson",
         border="natural",
         clip_blended=True,

@@ -205,8 +205,8 @@ _FLAGS = {
         _INTEGER,
         _NOT_NEGATIVE,
         (
-            "Searches computed together: always so many, which makes the rounding the "
-            "same whatever the batch."
+            "Searches computed together; 1 rounds the same whatever the batch, more (0: "
+            "all) are faster for many."
         ),
     ),
     "patience": (

@@ -78,8 +78,8 @@ def open_search(recipe, run_dir=None, checkpoint=None, *, max_pixels=None, terms
         gan.image_size,
         None,
         max_pixels=max_pixels or MAX_PIXELS_REDUCED,
-        # Searches keep the examples of a batch apart themselves, in groups.
-        whole_batches=recipe.arguments.get("group_size", 1) != 0,
+        # Searches keep the examples of a batch apart themselves, unless by groups.
+        whole_batches=recipe.effective["group_size"] == "1",
     )
     recorded = trained.recorded_flags(recipe.gan)
     facts = _facts(recipe.method, recipe.gan, step, recorded, terms)

@@ -18,9 +18,9 @@ Whole methods are in `latent_completion`.
 
 An example's z depends on nothing but the example, its key and the seed, not on its
 batch mates: losses are sums within one example, and the networks given must not use
-statistics of the batch. On a CPU that holds bit for bit, because the networks always
-see groups of one size: matrix products and convolutions round differently for other
-batch sizes, and hundreds of steps blow such differences up to hundredths of z. On a
+statistics of the batch. On a CPU that holds bit for bit, because the networks see one z
+at a time: matrix products and convolutions round differently for other batch sizes, on
+some processors for other places in a batch too, and hundreds of steps blow such differences up to hundredths of z. On a
 GPU nothing can be promised bit for bit.
 """
 
@@ -203,7 +203,7 @@ def search(
     patience=0,
     min_improvement=1e-3,
     keep="best",
-    group_size=2,
+    group_size=1,
 ):
     """Minimises context loss + prior_weight * prior loss over z, per example.
 
@@ -232,10 +232,11 @@ def search(
       min_improvement: what counts as falling: more than this share of the absolute
         value of the lowest loss so far.
       keep: "best": the z of the lowest loss met; "last": the z after the last step.
-      group_size: how many z the networks see at once; the last group is filled up. 0:
-        all of them, faster for large batches (2.3 times for 64 on two cores; groups of
-        8 take 1.3 times as long as all, but then a single image pays for 8), but z
-        then depends on the batch size through rounding. Where TensorFlow has a GPU,
+      group_size: how many z the networks see at once; the last group is filled up.
+        With 1, z is the same bits in every batch. More are faster for large batches
+        (on two cores 64 take 1.2 times as long in ones as in twos, 1.5 times as in
+        eights, 1.7 times as all at once, which is 0), but then z depends on its place,
+        and with 0 on the batch size, through rounding. Where TensorFlow has a GPU,
         always all: nothing can be promised bit for bit there, and small groups leave
         it idle.
 

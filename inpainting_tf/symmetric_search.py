@@ -85,7 +85,7 @@ class SymmetricSearch:
         patience=0,
         min_improvement=1e-3,
         keep="best",
-        group_size=2,
+        group_size=1,
         blending="poisson",
         border="natural",
         clip_blended=True,

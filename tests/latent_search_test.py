@@ -400,7 +400,10 @@ def test_search_equals_the_same_descent_in_numpy(optimizer, context, prior):
     np.testing.assert_allclose(found["z"], z, atol=1e-5)
     np.testing.assert_allclose(found["losses"], curve, rtol=1e-4)
     np.testing.assert_allclose(found["loss"], curve[:, -1], rtol=1e-4)
-    np.testing.assert_array_equal(found["image"], SmallGAN().generate(found["z"]))
+    # Generated one by one in the search, together here: equal up to rounding.
+    np.testing.assert_allclose(
+        found["image"], SmallGAN().generate(found["z"]), atol=1e-6
+    )
 
 
 def test_search_finds_the_z_that_made_the_image():
@@ -435,7 +438,7 @@ def test_a_dcgan_is_searched_to_the_same_bits_alone_and_in_a_batch_of_64():
     mask, _ = masks.draw_batch("random_box", seeds, 64, 64)
     complete = tf.function(SIIDGM(gan, iterations=30).complete, reduce_retracing=True)
     together = complete(image, mask)
-    for i in (0, 63):
+    for i in (0, 1, 62, 63):
         alone = complete(image[i : i + 1], mask[i : i + 1])
         for name in ("z", "completed", "losses"):
             np.testing.assert_array_equal(together[name][i], alone[name][0], name)
