@@ -400,10 +400,9 @@ def test_search_equals_the_same_descent_in_numpy(optimizer, context, prior):
     np.testing.assert_allclose(found["z"], z, atol=1e-5)
     np.testing.assert_allclose(found["losses"], curve, rtol=1e-4)
     np.testing.assert_allclose(found["loss"], curve[:, -1], rtol=1e-4)
-    # Generated one by one in the search, together here: equal up to rounding.
-    np.testing.assert_allclose(
-        found["image"], SmallGAN().generate(found["z"]), atol=1e-6
-    )
+    # One by one, as in the search: batches round differently on some processors.
+    images = [SmallGAN().generate(z[np.newaxis])[0] for z in found["z"]]
+    np.testing.assert_array_equal(found["image"], images)
 
 
 def test_search_finds_the_z_that_made_the_image():
