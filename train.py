@@ -120,6 +120,7 @@ CHANGEABLE = (
     "log_every",
     "checkpoint_every",
     "keep",
+    "attention_memory_mb",
 )
 
 
