@@ -19,6 +19,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from inpainting_tf import untrusted
+
 # They hand on their first input; reshaping goes by the order of values alone.
 _TRANSPARENT = ("Identity", "StopGradient", "CheckNumerics", "Reshape", "Squeeze")
 _LINEAR = {"MatMul": "dense", "Conv2D": "conv", "Conv2DBackpropInput": "deconv"}
@@ -83,10 +85,13 @@ class FrozenGraph:
         try:
             with open(path, "rb") as file:
                 definition.ParseFromString(file.read())
+            untrusted.check_graph(f"--source={path}", definition)
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(definition, name="")
         except OSError as error:
             raise ValueError(f"--source={path}: {error.strerror}") from None
+        except untrusted.UntrustedError:
+            raise
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(

@@ -185,10 +185,7 @@ def check_answer(completed_png, missing):
 
 def _decode(path, role):
     try:
-        with open(path, "rb") as file:
-            return image_files.decode(file.read())
-    except OSError as error:
-        raise PictureError(f"{role} {path}: {error.strerror}") from None
+        return image_files.decode(image_files.read(path))
     except image_files.ImageError as error:
         raise PictureError(f"{role} {path}: {error}") from None
 
