@@ -85,13 +85,10 @@ class FrozenGraph:
         try:
             with open(path, "rb") as file:
                 definition.ParseFromString(file.read())
-            untrusted.check_graph(f"--source={path}", definition)
             with tf.Graph().as_default() as graph:
                 tf.import_graph_def(definition, name="")
         except OSError as error:
             raise ValueError(f"--source={path}: {error.strerror}") from None
-        except untrusted.UntrustedError:
-            raise
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(
@@ -106,6 +103,7 @@ class FrozenGraph:
                 f"--source={path} is not frozen: {variables[0]} is a variable without "
                 "a value; freeze the graph with its checkpoint"
             )
+        untrusted.check_graph(f"--source={path}", definition)
         self._session = tf.compat.v1.Session(graph=graph)
         self._constant = {}
         self._read = set()

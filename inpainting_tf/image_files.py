@@ -43,7 +43,7 @@ def kind_of(reason):
 
 
 def count_by_kind(reasons):
-    """Reasons of ImageErrors in words, the most frequent first: "3 damaged, 1 empty file"."""
+    """Reasons of ImageErrors in words, frequent ones first: "3 damaged, 1 empty file"."""
     counts = collections.Counter(map(kind_of, reasons))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {kind}" for kind, count in ordered)
@@ -155,6 +155,19 @@ def _to_rgb(picture):
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def missing_pixels(pixels):
+    """What a mask's pixels mean.
+
+    Args:
+      pixels: uint8 [H, W, 3]; a mask of grey levels, or of 0 and 1 only.
+
+    Returns:
+      bool [H, W]: missing where grey is above 127, or 1 where nothing is above 1.
+    """
+    grey = pixels.mean(axis=-1)
+    return grey > (127 if grey.max() > 1 else 0)
 
 
 def encode_png(pixels, compress_level=6):
