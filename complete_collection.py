@@ -161,7 +161,7 @@ def run(engine):
     # Words that Beam does not know belong to an engine that is not installed here.
     options = PipelineOptions(engine)
     masks = FLAGS.masks
-    masks_are_files = bool(masks) and not masks.lower().endswith(image_files.EXTENSIONS)
+    mask_for_each = bool(masks) and not masks.lower().endswith(image_files.EXTENSIONS)
     with beam.Pipeline(options=options) as whole:
         pipeline.build(
             whole,
@@ -170,7 +170,7 @@ def run(engine):
             images=FLAGS.images,
             records=FLAGS.records,
             masks=masks,
-            masks_are_files=masks_are_files,
+            mask_for_each=mask_for_each,
             batch_size=FLAGS.batch_size,
             measure=FLAGS.measure,
             table_shards=FLAGS.table_shards,

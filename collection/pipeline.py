@@ -86,16 +86,17 @@ class ReadPair(beam.DoFn):
     """(name, Places) -> Example; what is finished or unusable -> a row.
 
     Args:
-      masks: a picture file for all, a folder of files named as the pictures, or None:
-        the feature `mask` of each record.
+      masks, mask_for_each: a folder of files named as the pictures, or one for all; or
+        None: the feature `mask` of each record.
       output_dir: where finished pictures lie.
     """
 
-    def __init__(self, masks, masks_are_files, output_dir):
+    def __init__(self, masks, mask_for_each, output_dir):
         self._masks = masks
-        self._masks_are_files = masks_are_files
+        self._mask_for_each = mask_for_each
         self._output_dir = output_dir
         self._one_mask = None
+        self._extension = ".png"
 
     def process(self, element):
         name, places = element
@@ -137,13 +138,15 @@ class ReadPair(beam.DoFn):
 
     def _mask_of(self, name):
         """The bytes of a picture's mask."""
-        if not self._masks_are_files:
+        if not self._mask_for_each:
             if self._one_mask is None:
                 self._one_mask = storage.read(self._masks)
             return self._one_mask
         stem = storage.join(self._masks, os.fsdecode(name))
-        for extension in image_files.EXTENSIONS:
+        # The extension of the last one first: folders are rarely mixed.
+        for extension in (self._extension, *image_files.EXTENSIONS):
             if storage.exists(stem + extension):
+                self._extension = extension
                 try:
                     return storage.read(stem + extension)
                 except image_files.ImageError as error:
@@ -251,7 +254,7 @@ def build(
     images=None,
     records=None,
     masks=None,
-    masks_are_files=True,
+    mask_for_each=True,
     batch_size=8,
     measure=False,
     table_shards=1,
@@ -264,8 +267,8 @@ def build(
       output_dir: folder of the output.
       images: folder of pictures; or records, a pattern of TFRecord files whose examples
         have `image`, an encoded picture, and may have `mask` and `name`.
-      masks: folder of masks if `masks_are_files`, else one file for all; None for the
-        masks in the records.
+      masks: a folder, where there is a `mask_for_each` picture, else one file for all;
+        None for the masks in the records.
       batch_size: pictures of one size that go through the model together.
       measure: whether the pixels below the masks are the truth, to be compared with.
       table_shards: files that the table is written to; 0 leaves it to the engine.
@@ -289,7 +292,7 @@ def build(
         found
         | "by name" >> beam.GroupByKey()
         | "read"
-        >> beam.ParDo(ReadPair(masks, masks_are_files, output_dir)).with_outputs(
+        >> beam.ParDo(ReadPair(masks, mask_for_each, output_dir)).with_outputs(
             "rows", main="examples"
         )
     )

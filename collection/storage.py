@@ -174,11 +174,8 @@ def write_whole(folder, name, data):
     unfinished = join(folder, f"unfinished/{uuid.uuid4().hex}")
     path = join(folder, name)
     if not is_remote(folder):
-        for needed in (unfinished, path):
-            os.makedirs(os.path.dirname(needed), exist_ok=True)
-        with open(unfinished, "wb") as file:
-            file.write(data)
-        os.replace(unfinished, path)
+        _in_its_folder(unfinished, _write, unfinished, data)
+        _in_its_folder(path, os.replace, unfinished, path)
         return
     for needed in (unfinished, path):
         with contextlib.suppress(BeamIOError, OSError):  # It exists, or needs none.
@@ -189,6 +186,20 @@ def write_whole(folder, name, data):
         FileSystems.rename([unfinished], [path])
     except BeamIOError as error:
         raise OSError(f"{path}: {_first_line(error)}") from None
+
+
+def _in_its_folder(path, function, *arguments):
+    """Calls a function; once more, if need be, when the folder of `path` is made."""
+    try:
+        function(*arguments)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        function(*arguments)
+
+
+def _write(path, data):
+    with open(path, "wb") as file:
+        file.write(data)
 
 
 def remove_unfinished(folder):

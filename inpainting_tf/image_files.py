@@ -43,7 +43,7 @@ def kind_of(reason):
 
 
 def count_by_kind(reasons):
-    """Reasons of ImageErrors in words, frequent ones first: "3 damaged, 1 empty file"."""
+    """Reasons of ImageErrors counted in words: "3 damaged, 1 empty file"."""
     counts = collections.Counter(map(kind_of, reasons))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count} {kind}" for kind, count in ordered)

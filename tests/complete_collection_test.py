@@ -223,7 +223,7 @@ def test_names_that_fit_nowhere_are_refused(model, tmp_path):
     for name in ("twice.png", "twice.bmp", "a.bmp", "a.png/b.png"):
         pixels.save(images / name)
     Image.fromarray(np.full([16, 16], 255, np.uint8)).save(tmp_path / "mask.png")
-    rows = complete(model, tmp_path, masks="mask.png", masks_are_files=False)
+    rows = complete(model, tmp_path, masks="mask.png", mask_for_each=False)
     assert rows["twice"]["outcome"] == "name of several pictures"
     # One is a file where the other needs a folder.
     outcomes = {rows["a"]["outcome"], rows["a.png/b"]["outcome"]}

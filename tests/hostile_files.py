@@ -59,8 +59,8 @@ def file_of(generator, extension, **options):
     return saved(picture(generator), FORMATS[extension], **options)
 
 
-# Each kind: function (generator, number) -> (content, extension, fate), where content is
-# bytes or a function that makes the file at a path.
+# Each kind: function (generator, number) -> (content, extension, fate), where content
+# is bytes or a function that makes the file at a path.
 
 
 def _truncated(generator, number):
@@ -347,7 +347,7 @@ def write(folder, count, seed=0):
 
 
 def list_text(hostile):
-    """The CSV list of these files, as bytes; with a mark at the start as spreadsheets."""
+    """The CSV list of these files, as bytes, with a mark at its start."""
     stream = io.StringIO()
     writer = csv.writer(stream, quoting=csv.QUOTE_ALL)
     writer.writerow(["file", "partition"])

@@ -44,7 +44,7 @@ def fate_of(path):
 
 
 def write_all(folder, count, whole, seed=0):
-    """Hostile files and `whole` good ones; returns (list of Hostile, list of Hostile)."""
+    """Hostile files and `whole` good ones: (list of Hostile, list of Hostile)."""
     hostile = hostile_files.write(folder, count, seed)
     generator = np.random.default_rng(seed)
     good = []
@@ -138,9 +138,7 @@ def test_large_claims_are_refused_before_memory_is_taken(tmp_path):
     lines = process.stdout.splitlines()
     assert len(lines) == len(files) + 1
     assert all(line.startswith("too large: ") for line in lines), lines
-    assert "65000x65000 is over 100,000,000 pixels" in lines[1] or (
-        "over 100,000,000 pixels" in lines[1]
-    )
+    assert all("over 100,000,000 pixels" in line for line in lines[:-1]), lines
     assert lines[-1] == f"too large: {2**36:,} bytes"
 
 
