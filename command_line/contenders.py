@@ -19,12 +19,11 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from baselines import classical
 from command_line import search_recipes, trained
 from command_line.parsing import UsageError
-from inpainting_tf import evaluation, images, training
+from inpainting_tf import evaluation, images, training, untrusted
 from inpainting_tf.run_folder import file_hash
 
 CLASSICAL = {
@@ -183,7 +182,7 @@ def _open_search(label, source, size, names):
 
 
 def _open_saved_model(label, source, size, names):
-    loaded = tf.saved_model.load(source)
+    loaded = untrusted.load_saved_model(source)
     signature = loaded.signatures.get("float") or loaded.signatures.get(
         "serving_default"
     )
@@ -262,8 +261,7 @@ def _open_pictures(label, source, size, names):
         for name in batch["names"]:
             path = by_stem[_stem(name)]
             try:
-                with open(path, "rb") as file:
-                    pictures.append(images.decode(file.read()))
+                pictures.append(images.decode(images.read(path)))
             except images.ImageError as error:
                 raise UsageError(f"--methods={label}: {path}: {error}") from None
         return images.to_float(np.stack(pictures))
@@ -278,9 +276,8 @@ def _open_pictures(label, source, size, names):
 
 def _check_size(path, size):
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-    except OSError:
+        width, height = images.header_size(images.read(path))
+    except images.ImageError:
         raise UsageError(f"{path} cannot be read as a picture") from None
     if (width, height) != (size, size):
         raise UsageError(

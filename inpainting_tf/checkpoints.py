@@ -12,6 +12,8 @@ import os
 import keras
 import tensorflow as tf
 
+from inpainting_tf import untrusted
+
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on; the message says at which step, why, and what is kept."""
@@ -35,6 +37,8 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(
             model=model, weights=self._weights, step=self.step
         )
+        for place in (folder, os.path.join(folder, "best")):
+            untrusted.keep_checkpoints_inside(place)
         self._newest = tf.train.CheckpointManager(
             self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
         )
@@ -67,6 +71,7 @@ class Checkpoints:
         if path is None:
             return 0
         try:
+            untrusted.check_checkpoint(path)
             if weights_only:
                 weights = tf.train.Checkpoint(weights=self._weights, step=self.step)
                 status = weights.restore(path).expect_partial()

@@ -146,14 +146,13 @@ def load(pair):
     if pair.mask is None:
         raise PictureError(pair.reason)
     photo = _decode(pair.photo, "photo")
-    grey = _decode(pair.mask, "mask").mean(axis=-1)
-    if photo.shape[:2] != grey.shape:
+    mask = _decode(pair.mask, "mask")
+    if photo.shape != mask.shape:
         raise PictureError(
-            f"the photo is {_size(photo)} and the mask {pair.mask} is {_size(grey)}; "
+            f"the photo is {_size(photo)} and the mask {pair.mask} is {_size(mask)}; "
             "they must be of one size"
         )
-    # The threshold of --mask=folder in training; masks of 0 and 1 are common too.
-    missing = grey > (127 if grey.max() > 1 else 0)
+    missing = image_files.missing_pixels(mask)
     if not missing.any():
         raise PictureError(
             f"the mask {pair.mask} has no missing pixel (grey above 127, or 1 beside 0)"
@@ -185,10 +184,7 @@ def check_answer(completed_png, missing):
 
 def _decode(path, role):
     try:
-        with open(path, "rb") as file:
-            return image_files.decode(file.read())
-    except OSError as error:
-        raise PictureError(f"{role} {path}: {error.strerror}") from None
+        return image_files.decode(image_files.read(path))
     except image_files.ImageError as error:
         raise PictureError(f"{role} {path}: {error}") from None
 
