@@ -9,9 +9,9 @@ ones, gets a square window of the photo around it:
     at the photo's own pixels, where hole and surroundings fit into the method's size;
     else twice as large as the hole, as far as the photo reaches, and reduced.
 
-What a reduced window gives is enlarged, and its colours are moved towards those of the
-known pixels in a soft band inside the hole, about two reduced pixels wide ("feathered").
-Only the hole is taken from it. Methods without a size of their own get the whole photo.
+What a reduced window gives is enlarged, and its colours go over into those of the known
+pixels in a soft band inside the hole, about two reduced pixels wide ("feathered"). Only
+the hole is taken from it. Methods without a size of their own get the whole photo.
 
 Stages: `hole_boxes`; for each box `window_around`, cut out, reduce, complete, enlarge,
 feather, compose.
@@ -193,13 +193,13 @@ def _complete_window(rgb, missing, window, method):
 
 
 def _feathered(image, mask, filled, size):
-    """Moves the filling's colours to those of the known pixels, near these.
+    """Lets the filling begin with the colours of the known pixels next to it.
 
-    The difference between known pixels and the filling there is averaged over squares of
-    3x3 reduced pixels. It is added where most of them are known, and less the fewer are.
+    These are means of the known pixels over some 3x3 reduced pixels. They weigh all at
+    the hole's border, and nothing where no pixel around is known.
 
     Args:
-      image, filled: float32 [1, L, L, 3]; the filling with its own view of known pixels.
+      image, filled: float32 [1, L, L, 3] in [-1, 1].
       mask: float32 [1, L, L, 1].
       size: side of the reduced picture that the filling was enlarged from.
 
@@ -207,16 +207,15 @@ def _feathered(image, mask, filled, size):
       float32 [1, L, L, 3] in [-1, 1].
     """
     side = image.shape[1]
-    known = 1.0 - mask
-    weighted = tf.concat([images.erase(image - filled, mask), known], axis=-1)
+    weighted = tf.concat([images.erase(image, mask), 1.0 - mask], axis=-1)
     weighted = tf.image.resize(weighted, [size, size], "bilinear", antialias=True)
     weighted = tf.nn.avg_pool2d(weighted, 3, 1, "SAME")
-    share = weighted[..., 3:]
-    difference = tf.math.divide_no_nan(weighted[..., :3], share)
+    weighted = tf.image.resize(weighted, [side, side], "bilinear")
+    known = weighted[..., 3:]
+    outside = tf.math.divide_no_nan(weighted[..., :3], known)
     # At a straight border half is known.
-    change = difference * tf.minimum(2.0 * share, 1.0)
-    change = tf.image.resize(change, [side, side], "bilinear")
-    return tf.clip_by_value(filled + change, -1.0, 1.0)
+    share = tf.minimum(2.0 * known, 1.0)
+    return share * outside + (1.0 - share) * filled
 
 
 def _central_window(rgb, missing, window):

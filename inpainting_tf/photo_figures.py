@@ -33,11 +33,12 @@ def side_by_side(rgb, missing, completed):
       bytes of a PNG file.
     """
     rows = [_row(rgb, missing, completed)]
+    width = rows[0][0].pixels.shape[1]
     names = [""]
     part = surroundings(missing)
     if part is not None:
         near = {label: pixels[part] for label, pixels in completed.items()}
-        rows.append(_row(rgb[part], missing[part], near))
+        rows.append(_row(rgb[part], missing[part], near, width))
         names = ["whole", "close up"]
     figure = tile_figure(rows, ["photo", *completed], names, "screen")
     return figure_files.png_bytes(figure)
@@ -69,8 +70,12 @@ def surroundings(missing):
     return tuple(part)
 
 
-def _row(rgb, missing, completed):
-    """Tiles of one row, all of one size; the outline is the hole's at that size."""
+def _row(rgb, missing, completed, width_of_first=None):
+    """Tiles of one row, all of one size.
+
+    Outlines are measured in pixels of the figure's first tile, `width_of_first` wide;
+    None: this row begins with it.
+    """
     height, width = missing.shape
     scale = min(1.0, LONGEST_SIDE / max(height, width))
     size = (max(1, round(scale * width)), max(1, round(scale * height)))
@@ -81,6 +86,8 @@ def _row(rgb, missing, completed):
     example = Example("", rgb, missing, {})
     small = np.array(Image.fromarray(missing).resize(size, Image.Resampling.NEAREST))
     outline = hole_outline(small)
+    if outline is not None and width_of_first is not None:
+        outline = (outline + 0.5) * width_of_first / size[0] - 0.5
     return [
         Tile(shown(shown_input(example)), outline, is_input=True),
         *(Tile(shown(pixels), outline) for pixels in completed.values()),
