@@ -62,9 +62,7 @@ def names_of_weights():
     """Names of the weights that come along, sorted."""
     if not os.path.isdir(WEIGHTS_DIR):
         return []
-    return sorted(
-        name for name in os.listdir(WEIGHTS_DIR) if _folder_kind(_along(name))
-    )
+    return sorted(name for name in os.listdir(WEIGHTS_DIR) if _kind(_along(name)))
 
 
 def label_of(text):
@@ -163,17 +161,16 @@ def _find(text, flag):
     said = f"--{flag}={text}"
     label, source, checkpoint = contenders.split_text(text, flag)
     has_label = text.startswith(f"{label}=")
-    if source in contenders.CLASSICAL and not os.path.exists(source):
-        return Source(said, label, "classical", source, source)
     if not os.path.exists(source) and source in names_of_weights():
         source = _along(source)
-    name = label if has_label else _own_name(source)
-    if source.endswith(".cfg"):
-        recipe = search_recipes.read(source)
-        return Source(said, name, "search", source, recipe.method)
-    kind = _folder_kind(source)
+    kind = _kind(source)
     if checkpoint and kind != "run":
         raise UsageError(f"{said}: only a run folder has checkpoints (@)")
+    name = label if has_label else _own_name(source)
+    if kind == "classical":
+        return Source(said, name, kind, source, source)
+    if kind == "search":
+        return Source(said, name, kind, source, search_recipes.read(source).method)
     if kind == "run":
         method = trained.recorded_flags(source).get("method", "")
         return Source(said, name, kind, source, method, checkpoint)
@@ -219,12 +216,15 @@ def _along(name):
     return os.path.join(WEIGHTS_DIR, name)
 
 
-def _folder_kind(folder):
-    """ "run", "saved_model" or ""."""
+def _kind(source):
+    """Kind of a source, see `Source`, by its name and files; "" if only TensorFlow can
+    tell."""
     for file, kind in (("flags.cfg", "run"), ("saved_model.pb", "saved_model")):
-        if os.path.exists(os.path.join(folder, file)):
+        if os.path.exists(os.path.join(source, file)):
             return kind
-    return ""
+    if source in contenders.CLASSICAL:
+        return "classical"
+    return "search" if source.endswith(".cfg") else ""
 
 
 def _own_name(path):
