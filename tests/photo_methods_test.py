@@ -96,6 +96,7 @@ def test_a_saved_model_completes_in_windows_of_its_own_size(tmp_path, signature)
         assert np.abs(completed[mask] - 191.0).mean() < 15
 
 
+@pytest.mark.slow
 def test_released_weights_are_brought_in_as_they_are(tmp_path):
     model = GLCIC(image_size=64, width=0.03125, mask_channel=False)
     named = released_glcic.released_variables(model)
@@ -130,20 +131,26 @@ def test_weights_that_come_along_are_found_by_name(runs, glcic, tmp_path, monkey
         inpainting_tf.load("faces32")
 
 
-def test_methods_take_their_weights_and_the_others_follow(runs, tmp_path):
-    gan, network = f"{runs}/dcgan", f"{runs}/glcic"
-    recipe = small_exports.write_recipe(str(tmp_path), "siidgm", gan)
+def test_methods_take_their_weights_and_the_others_follow(runs):
     opened = photo_methods.open_all(
-        ["symmetric_search", "telea", "net=glcic", recipe], [gan, network]
+        ["telea", "net=glcic"], ["more=mean_color", f"{runs}/glcic"]
     )
     assert [(m.label, m.window_size) for m in opened] == [
-        ("symmetric_search", 64),
         ("telea", None),
         ("net", 32),
-        ("siidgm", 64),
+        ("more", None),
     ]
+
+
+@pytest.mark.slow
+def test_searches_take_a_gan_by_their_name_or_their_recipe(runs, tmp_path):
+    gan = f"{runs}/dcgan"
+    recipe = small_exports.write_recipe(str(tmp_path), "siidgm", gan)
+    opened = photo_methods.open_all(["symmetric_search", recipe], [gan])
+    assert [m.label for m in opened] == ["symmetric_search", "siidgm"]
+    assert "symmetric_search on a dcgan at step 7" in opened[0].description
     rgb, mask = photo(40, 70)
-    completed = opened[3](rgb, mask)  # Three iterations.
+    completed = opened[1](rgb, mask)  # Three iterations.
     np.testing.assert_array_equal(completed[~mask], rgb[~mask])
     assert (completed[mask] != rgb[mask]).any()
 
@@ -157,21 +164,21 @@ def test_classical_fills_are_opencvs_on_the_whole_photo():
     np.testing.assert_array_equal(found, images.to_uint8(wanted)[0])
 
 
-def test_networks_of_any_size_take_another_working_size(runs, tmp_path):
+def test_networks_of_any_size_take_another_working_size(runs):
     method = inpainting_tf.load(f"{runs}/glcic", working_size=50)
     rgb, mask = photo(50, 50)
     assert method.window_size == 50
     np.testing.assert_array_equal(method(rgb, mask)[~mask], rgb[~mask])
-    run_dir, _ = small_exports.write_run(str(tmp_path), "context_encoder")
-    with pytest.raises(UsageError, match="32x32 alone; leave --working_size out"):
-        inpainting_tf.load(run_dir, working_size=64)
 
 
+@pytest.mark.slow
 def test_a_network_of_central_holes_completes_holes_at_the_border(tmp_path):
     run_dir = str(tmp_path / "centre")
     fresh_runs.write(run_dir, "context_encoder", 32, 0.0625, seed=1)
     method = inpainting_tf.load(run_dir)
     assert method.central_holes
+    with pytest.raises(UsageError, match="32x32 alone; leave --working_size out"):
+        inpainting_tf.load(run_dir, working_size=64)
     rgb, mask = photo(60, 90)
     mask[:6, :6] = mask[50:, 80:] = True
     completed = method(rgb, mask)
