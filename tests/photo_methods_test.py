@@ -73,7 +73,9 @@ def test_a_checkpoint_is_named_by_its_step_or_its_files(runs, glcic):
     assert photo_methods.label_of(f"mine={path}") == "mine"
 
 
-@pytest.mark.parametrize("signature", ["float", "serving_default"])
+@pytest.mark.parametrize(
+    "signature", ["float", pytest.param("serving_default", marks=pytest.mark.slow)]
+)
 def test_a_saved_model_completes_in_windows_of_its_own_size(tmp_path, signature):
     served = serving.ServedMethod(lambda image, mask: 0.5 - 0 * image, 24, None)
     path = exporting.export(served, str(tmp_path), "grey", {"method": "grey"})
