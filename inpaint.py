@@ -8,8 +8,8 @@
         --methods=telea,navier_stokes,runs/celeba
 
 The mask has the photo's size, white = missing; instead of one, --box, --color_key,
---transparent or --mask_rule say what is missing. The photo comes back as a PNG file of its
-own size, whose known pixels, ICC profile, EXIF and transparency are the photo's own
+--transparent or --mask_rule say what is missing. The photo comes back as a PNG file of
+its own size, whose known pixels, ICC profile, EXIF and transparency are the photo's own
 (`inpainting_tf/photos.py`). Several methods also give a picture of all side by side.
 
 Photos of a folder that are completed already, with the same flags, are skipped, so that
@@ -50,28 +50,28 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "mask",
     None,
-    "A picture of the photo's size, white = missing; for a folder of photos one for all, "
-    "or a folder with masks of the photos' names.",
+    "A picture of the photo's size, white = missing; for a folder of photos one for "
+    "all, or a folder with masks of the photos' names.",
 )
 flags.DEFINE_string(
     "output",
     None,
-    "PNG file or folder for one photo, folder for a folder of photos; default: beside the "
-    "photo or folder, with the method's name added.",
+    "PNG file or folder for one photo, folder for a folder of photos; default: beside "
+    "the photo or folder, with the method's name added.",
 )
 flags.DEFINE_list(
     "methods",
     [],
-    "What completes, each [label=]source: telea, navier_stokes, mean_color; anything that "
-    "--weights takes; a recipe of search.py; or the name of a method whose weights are "
-    "among --weights. Default: all of --weights.",
+    "What completes, each [label=]source: telea, navier_stokes, mean_color; anything "
+    "that --weights takes; a recipe of search.py; or the name of a method whose "
+    "weights are among --weights. Default: all of --weights.",
 )
 flags.DEFINE_list(
     "weights",
     [],
-    "Trained weights, each [label=]source: a name of those that come along, a run folder "
-    "(with @best, @newest or @step), the path of a checkpoint, a SavedModel, or a TF1 "
-    "checkpoint of GIICA or GLCIC. Default: the first of those that come along.",
+    "Trained weights, each [label=]source: a name of those that come along, a run "
+    "folder (with @best, @newest or @step), the path of a checkpoint, a SavedModel, "
+    "or a TF1 checkpoint of GIICA or GLCIC. Default: the first of those that come along.",
 )
 flags.DEFINE_multi_string(
     "box",
@@ -113,8 +113,8 @@ flags.DEFINE_enum(
     "missing",
     "auto",
     photo_masks.POLARITIES,
-    "What is missing in a mask: white, black, or auto, which is white unless the mask is "
-    "evidently inverted.",
+    "What is missing in a mask: white, black, or auto, which is white unless the mask "
+    "is evidently inverted.",
 )
 flags.DEFINE_integer(
     "grow", 0, "Pixels by which the hole is made larger on all sides.", lower_bound=0
@@ -122,8 +122,8 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "working_size",
     None,
-    "Side in pixels of the windows that networks complete; larger ones show more detail "
-    "and take longer. Default: what each was trained at.",
+    "Side in pixels of the windows that networks complete; larger ones show more "
+    "detail and take longer. Default: what each was trained at.",
     lower_bound=16,
 )
 flags.DEFINE_bool("overwrite", False, "Complete photos of a folder again.")
@@ -144,8 +144,8 @@ def check_flags():
     given = [name for name in HOLES if FLAGS[name].value]
     if len(given) != 1:
         raise UsageError(
-            f"{' and '.join(f'--{n}' for n in given) or 'nothing'} says what is missing; "
-            f"give one of {', '.join(f'--{n}' for n in HOLES)}"
+            f"{' and '.join(f'--{n}' for n in given) or 'nothing'} says what is "
+            f"missing; give one of {', '.join(f'--{n}' for n in HOLES)}"
         )
     for name, owner in (("missing", "mask"), ("color_tolerance", "color_key")):
         if not FLAGS[name].using_default_value and not FLAGS[owner].value:
@@ -236,7 +236,7 @@ def complete(pair, methods, outputs):
       dict: label -> seconds.
 
     Raises:
-      ValueError, tf.errors.OpError, OSError of an input: this photo cannot be completed.
+      ValueError, tf.errors.OpError, OSError of an input: it cannot be completed.
       photo_outputs.OutputError: an output cannot be written.
     """
     photo = photos.read(read(pair.photo))
@@ -278,6 +278,7 @@ def run():
     for method in methods:
         training.say(f"{method.label}: {method.description}")
     outputs = photo_outputs.Outputs(root, methods, settings())
+    outputs.check(pairs)
     again = FLAGS.overwrite or single  # A single photo was asked for by name.
     todo = [pair for pair in pairs if again or not outputs.are_finished(pair)]
     failures, done, stopped = [], 0, None

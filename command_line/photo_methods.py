@@ -11,8 +11,8 @@ A source is
                                         `baselines.released_weights`
     flags/siidgm_paper.cfg              a recipe of search.py, which names its --gan
 
-and --methods also takes the name of a method, such as glcic or siidgm, whose weights are
-then among --weights or come along. Each becomes a `completion.PhotoMethod`.
+and --methods also takes the name of a method, such as glcic or siidgm, whose weights
+are then among --weights or come along. Each becomes a `completion.PhotoMethod`.
 """
 
 import dataclasses
@@ -190,8 +190,8 @@ def _find(text, flag):
         if any(variable.startswith(scope) for variable in names):
             return Source(said, name, "tf1", source, method)
     raise UsageError(
-        f"{said}: a checkpoint, but of neither a run of train.py nor the TF1 programs of "
-        "GIICA and GLCIC"
+        f"{said}: a checkpoint, but of neither a run of train.py nor the TF1 programs "
+        "of GIICA and GLCIC"
     )
 
 

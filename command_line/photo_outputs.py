@@ -1,15 +1,16 @@
 """Where the completions of photos go, and whether they are there already.
 
-One method: each photo's own output. Several, one photo: its output is the picture of all
-side by side, and each completion lies beside it with the method's label added. Several, a
-folder: a folder for each label, which evaluate.py takes as finished pictures, and one
-named side_by_side.
+One method: each photo's own output. Several, one photo: its output is the picture of
+all side by side, and each completion lies beside it with the method's label added.
+Several, a folder: a folder for each label, which evaluate.py takes as finished
+pictures, and one named side_by_side.
 """
 
 import hashlib
 import os
 
 import inpainting_tf
+from command_line.parsing import UsageError
 from inpainting_tf import image_files, photos
 
 SIDE_BY_SIDE = "side_by_side"
@@ -35,8 +36,8 @@ class Outputs:
             facts = (method.fingerprint, method.window_size, settings)
             code = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
             self._texts[method.label] = (
-                f"inpainting-tf {inpainting_tf.__version__}, completed by {method.label}, "
-                f"settings {code}"
+                f"inpainting-tf {inpainting_tf.__version__}, completed by "
+                f"{method.label}, settings {code}"
             )
 
     def text(self, label):
@@ -58,12 +59,29 @@ class Outputs:
             return f"{os.path.splitext(pair.output)[0]}_{label}.png"
         return os.path.join(self._root, label, os.path.relpath(pair.output, self._root))
 
+    def _paths(self, pair):
+        paths = [self.completion(pair, label) for label in self._texts]
+        return [path for path in (*paths, self.side_by_side(pair)) if path]
+
+    def check(self, pairs):
+        """Makes sure that no photo or mask would be overwritten.
+
+        Raises:
+          UsageError: one would be.
+        """
+        inputs = {os.path.realpath(p) for x in pairs for p in (x.photo, x.mask) if p}
+        for pair in pairs:
+            for path in self._paths(pair):
+                if os.path.realpath(path) in inputs:
+                    raise UsageError(
+                        f"{path} would overwrite an input; name another --output"
+                    )
+
     def are_finished(self, pair):
         """Whether all are there, by these settings, and not older than the inputs."""
         completions = {label: self.completion(pair, label) for label in self._texts}
-        paths = [*completions.values(), self.side_by_side(pair)]
         try:
-            made = min(os.path.getmtime(path) for path in paths if path)
+            made = min(map(os.path.getmtime, self._paths(pair)))
             given = max(os.path.getmtime(p) for p in (pair.photo, pair.mask) if p)
         except OSError:
             return False

@@ -140,10 +140,11 @@ def hole_boxes(missing, side):
 def window_around(box, size, method):
     """The square window of a photo that a method completes a box in.
 
-    Its side is the method's, or twice the box's longer side where that is more. It stays
-    inside the photo if the box and a margin can; else it is as long as needed, up to the
-    photo's longer side, and what lies below or to the right of the photo is continued by
-    its mirror image. A method that fills central holes alone has the box in the centre.
+    Its side is the method's, or twice the box's longer side where that is more. It
+    stays inside the photo if the box and a margin can; else it is as long as needed, up
+    to the photo's longer side, and what lies below or to the right of the photo is
+    continued by its mirror image. A method that fills central holes alone has the box
+    in the centre.
 
     Args:
       box: (top, left, height, width).
@@ -263,15 +264,15 @@ def _checked(photo, mask):
     photo, mask = np.asarray(photo), np.asarray(mask)
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[-1] != 3:
         raise ValueError(
-            f"photo: {photo.dtype} of shape {photo.shape}; must be uint8 [height, width, "
-            "3], red, green, blue in 0..255"
+            f"photo: {photo.dtype} of shape {photo.shape}; must be uint8 [height, "
+            "width, 3], red, green, blue in 0..255"
         )
     if mask.shape == (*photo.shape[:2], 1):
         mask = mask[..., 0]
     if mask.shape != photo.shape[:2]:
         raise ValueError(
-            f"mask: of shape {mask.shape}; must be {photo.shape[:2]} as the photo's height "
-            "and width, or the same with 1 at the end"
+            f"mask: of shape {mask.shape}; must be {photo.shape[:2]} as the photo's "
+            "height and width, or the same with 1 at the end"
         )
     values = set(np.unique(mask).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):

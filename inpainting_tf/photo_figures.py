@@ -1,8 +1,8 @@
 """A photo and its completions side by side, as one picture to look at.
 
 Input: RGB pixels uint8 [H, W, 3] of any size, the missing ones, completed pixels by
-label. Output: the bytes of a PNG file. Large photos are shown reduced; where the hole is
-a small part of one, a second row shows it and its surroundings.
+label. Output: the bytes of a PNG file. Large photos are shown reduced; where the hole
+is a small part of one, a second row shows it and its surroundings.
 """
 
 import numpy as np

@@ -123,7 +123,7 @@ def parse_color(text):
         color = ()
     if len(color) != 3 or not all(0 <= level <= 255 for level in color):
         raise MaskError(
-            f"{text!r} is no colour; write 255,0,255 or #ff00ff or a name such as magenta"
+            f"{text!r} is no colour; write 255,0,255 or #ff00ff or a name as magenta"
         )
     return color
 
@@ -204,8 +204,8 @@ def _opened(data):
 
 def _size_message(mask, photo):
     message = (
-        f"the mask is {mask[1]}x{mask[0]} and the photo {photo[1]}x{photo[0]}; they must "
-        "be of one size, "
+        f"the mask is {mask[1]}x{mask[0]} and the photo {photo[1]}x{photo[0]}; they "
+        "must be of one size, "
     )
     ratio = mask[0] * photo[1] / (mask[1] * photo[0])
     if abs(ratio - 1) < 0.01:
@@ -230,7 +230,8 @@ def _by_level(colors):
         )
     if high - low < 16:
         raise MaskError(
-            "the mask is nearly of one shade; paint white what is missing, black the rest"
+            "the mask is nearly of one shade; paint white what is missing, black the "
+            "rest"
         )
     eighth = (high - low) / 8
     between = ((levels > low + eighth) & (levels < high - eighth)).mean()

@@ -231,7 +231,8 @@ def test_an_output_that_cannot_be_written_stops_the_folder(runs):
 
 def test_commands_that_cannot_be_meant_are_refused_in_one_line(tmp_path):
     write_photo(f"{tmp_path}/in/photo.png")
-    write_mask(f"{tmp_path}/mask.png", hole())
+    for name in ("mask", "side_mask", "masks/photo"):
+        write_mask(f"{tmp_path}/{name}.png", hole())
     image = f"--image={tmp_path}/in/photo.png"
     mask = f"--mask={tmp_path}/mask.png"
     asked = {
@@ -253,6 +254,18 @@ def test_commands_that_cannot_be_meant_are_refused_in_one_line(tmp_path):
             mask,
             FILL,
             f"--output={tmp_path}/mask.png",
+        ],
+        "side_mask.png would overwrite an input": [
+            image,
+            f"--mask={tmp_path}/side_mask.png",
+            f"--output={tmp_path}/side.png",
+            "--methods=mean_color,mask=mean_color",
+        ],
+        "masks/photo.png would overwrite an input": [
+            f"--image={tmp_path}/in",
+            f"--mask={tmp_path}/masks",
+            f"--output={tmp_path}/masks",
+            FILL,
         ],
         "no weights come along": [image, mask],
         "no weights of this name come along": [image, mask, "--weights=faces"],
