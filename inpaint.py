@@ -71,7 +71,7 @@ flags.DEFINE_list(
     [],
     "Trained weights, each [label=]source: a name of those that come along, a run "
     "folder (with @best, @newest or @step), the path of a checkpoint, a SavedModel, "
-    "or a TF1 checkpoint of GIICA or GLCIC. Default: the first of those that come along.",
+    "or a TF1 checkpoint of GIICA or GLCIC. Default: the first that comes along.",
 )
 flags.DEFINE_multi_string(
     "box",
