@@ -143,12 +143,10 @@ def attend_in_blocks(
                 with tf.GradientTape() as tape:
                     tape.watch(sources)
                     block, _ = attend_block(index, sources)
-                first = index * rows
-                parts = tape.gradient(
-                    block,
-                    sources,
-                    output_gradients=padded_gradient[:, first : first + rows + 1],
-                )
+                shape = sizes(padded_gradient)
+                shape[1] = rows + 1
+                part = tf.slice(padded_gradient, [0, index * rows, 0, 0], shape)
+                parts = tape.gradient(block, sources, output_gradients=part)
                 added = [
                     total + tf.ensure_shape(part, total.shape)
                     for total, part in zip(totals, parts, strict=True)
@@ -205,7 +203,7 @@ class _Rows:
         scores = add_shifted(products, {1: 0, 3: reach}, self.kernel_size)
         scores = add_shifted(scores, {2: reach, 4: reach}, self.kernel_size)
         scores = tf.reshape(scores, [self.batch, count, self.width, self.positions])
-        row = tf.range(first, first + count)
+        row = first + tf.range(count)
         inside = tf.cast((row >= 0) & (row < self.height), tf.float32)
         scores *= self.inverse_norms * inside[:, tf.newaxis, tf.newaxis]
         return tf.reshape(scores, [self.batch, count * self.width, self.positions])
@@ -239,7 +237,7 @@ def _propagated(rows_of, first, count, taps):
         start = rows_of.propagated_along_rows(0, reach + 1, taps)
         below = start[:, 1 : 1 + steps]
         below *= _tiled(tf.ones([width - 1]), [0.0], reach)[:, tf.newaxis]
-        row = tf.range(first - reach, first + count + reach)
+        row = first - reach + tf.range(count + 2 * reach)
         inside = tf.cast((row >= 0) & (row < height), tf.float32)
         inside = tf.repeat(inside, width)[:, tf.newaxis]
         around = tf.concat([above, below], axis=1)
@@ -286,7 +284,7 @@ def _pasted(scores, first, height, valid, blocks, softmax_scale):
     best = tf.argmax(
         tf.reshape(attention, [batch, count, width, -1]), -1, output_type=tf.int32
     )
-    inside = tf.cast(tf.range(first, first + count) < height, tf.float32)
+    inside = tf.cast(first + tf.range(count) < height, tf.float32)
     attention *= tf.reshape(inside, [1, count, 1, 1, 1])
     weights = add_shifted(attention, {1: 1, 3: 1}, 2)
     weights = add_shifted(weights, {2: 1, 4: 1}, 2)
