@@ -16,6 +16,8 @@ import shutil
 import keras
 import tensorflow as tf
 
+from inpainting_tf.run_folder import write_text
+
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on; the message says at which step, why, and what is kept."""
@@ -50,9 +52,16 @@ class Checkpoints:
         self._best = self._manager(os.path.join(folder, "best"), 1)
 
     def _manager(self, folder, keep):
-        return tf.train.CheckpointManager(
-            self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
-        )
+        def manage():
+            return tf.train.CheckpointManager(
+                self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
+            )
+
+        try:
+            return manage()
+        except ValueError:  # The list of checkpoints is empty or damaged.
+            _list_anew(folder)
+            return manage()
 
     @property
     def newest_path(self):
@@ -134,8 +143,10 @@ class Checkpoints:
         for prefix in damaged:
             _set_aside(prefix)
         # The list of checkpoints may have been lost, or be older or newer than they.
-        self._newest = _listed_anew(self._newest, self._manager, self._keep)
-        self._best = _listed_anew(self._best, self._manager, 1)
+        if _list_anew(self._folder, self._newest.checkpoints):
+            self._newest = self._manager(self._folder, self._keep)
+        if _list_anew(self._best.directory, self._best.checkpoints):
+            self._best = self._manager(self._best.directory, 1)
         if os.path.dirname(path) == self._folder:
             self._saved = step
         else:
@@ -294,17 +305,20 @@ def _sync(prefix):
             os.close(descriptor)
 
 
-def _listed_anew(manager, make, keep):
-    """A manager that lists what its folder holds; the same one if it does already."""
-    held = [path for _, path in sorted(_steps_in(manager.directory))]
-    if held == manager.checkpoints:
-        return manager
+def _list_anew(folder, listed=None):
+    """Has TensorFlow's list name what a folder holds; True if it did not."""
+    held = [path for _, path in sorted(_steps_in(folder))]
+    if held == listed:
+        return False
     if held:
-        tf.compat.v1.train.update_checkpoint_state(manager.directory, held[-1], held)
+        names = [os.path.basename(path) for path in held]
+        lines = [f'model_checkpoint_path: "{names[-1]}"\n']
+        lines += [f'all_model_checkpoint_paths: "{name}"\n' for name in names]
+        write_text(os.path.join(folder, "checkpoint"), lines)
     else:
         with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(manager.directory, "checkpoint"))
-    return make(manager.directory, keep)
+            os.remove(os.path.join(folder, "checkpoint"))
+    return True
 
 
 def named_weights(model):

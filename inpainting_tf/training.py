@@ -216,8 +216,9 @@ def _resume(checkpoints, run_dir):
     noted = run_folder.noted_checkpoint(run_dir)
     step, warnings = checkpoints.resume(noted)
     lost = max(logged, noted) - step
+    loss = f"{lost} steps are lost" if lost else "nothing is lost"
     for warning in warnings:
-        say(f"WARNING: {warning}; going on from step {step}: {lost} steps are lost")
+        say(f"WARNING: {warning}; going on from step {step}: {loss}")
     if step:
         again = f", {lost} steps are trained again" if lost else ""
         say(f"resuming {run_dir} at step {step}{again}")
