@@ -91,7 +91,13 @@ flags.DEFINE_bool("jit_compile", False, "Compile the step by XLA (one device onl
 flags.DEFINE_enum(
     "devices", "auto", ["auto", "one"], "auto: all visible GPUs; one: a single device."
 )
-
+flags.DEFINE_integer(
+    "rollbacks",
+    0,
+    "How often, over the whole run, a loss or weight that is not finite sends training "
+    "back to the last checkpoint, and on from there in another order of the pictures.",
+    lower_bound=0,
+)
 
 method_flags.define(METHODS)
 for module in (data_flags, method_flags, summary):  # For --help.
@@ -121,7 +127,11 @@ CHANGEABLE = (
     "checkpoint_every",
     "keep",
     "attention_memory_mb",
+    "rollbacks",
 )
+
+# From the seed of a run's batches to theirs after a rollback: far from what users take.
+ROLLBACK_SEED = 1_000_003
 
 
 def check_flags():
@@ -245,14 +255,14 @@ def run():
         for pictures in (source, validation_source)
     )
 
-    def batches(first_step):
+    def batches(first_step, rollbacks):
         return data.batches(
             source,
             loader,
             draw_mask,
             size=FLAGS.image_size,
             batch_size=pictures_per_step,
-            seed=FLAGS.seed,
+            seed=FLAGS.seed + ROLLBACK_SEED * rollbacks,
             flip=FLAGS.flip,
             first_step=first_step,
             examples_per_mask=FLAGS.batch_size if FLAGS.shared_mask else 1,
@@ -280,6 +290,7 @@ def run():
             checkpoint_every=FLAGS.checkpoint_every,
             keep=FLAGS.keep,
             jit_compile=FLAGS.jit_compile,
+            rollbacks=FLAGS.rollbacks,
         )
     except tf.errors.OpError as error:
         failure = loader.failure or validation_loader.failure
@@ -304,6 +315,9 @@ def run():
 
 def main(_):
     logging.set_verbosity(logging.WARNING)  # TensorFlow logs every saved shard.
+    # Before and after the loop, which handles its own: nothing is there to be saved.
+    # (The first process of a container would ignore the signal.)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(run())
     except (ValueError, training.TrainingStopped) as error:

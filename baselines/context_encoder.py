@@ -29,12 +29,13 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from inpainting_tf import images, losses
+from inpainting_tf import health, images, losses
 from inpainting_tf.layers import leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
     average_over_replicas,
+    gradient_norm,
     scaled_share,
 )
 
@@ -294,7 +295,8 @@ class ContextEncoder(keras.Model):
           batch: dict of this replica's `image` [b, S, S, 3] and `mask` [b, S, S, 1].
 
         Returns:
-          dict of float32 scalars, means over this replica's examples.
+          dict of float32 scalars, means over this replica's examples: the losses, and
+          what `health` watches.
         """
         image, mask = batch["image"], batch["mask"]
         with tf.GradientTape(persistent=True) as tape:
@@ -314,6 +316,7 @@ class ContextEncoder(keras.Model):
                 )
                 results["adversarial_loss"] = adversarial
                 results["discriminator_loss"] = discriminator_loss
+                results |= health.logit_accuracies(real_logits, fake_logits)
                 scaled_discriminator_loss = scaled_share(
                     self.discriminator_optimizer, discriminator_loss
                 )
@@ -324,11 +327,17 @@ class ContextEncoder(keras.Model):
 
         completion_weights = self.completion.trainable_variables
         completion_gradients = tape.gradient(scaled_completion_loss, completion_weights)
+        results["health/completion_gradient_norm"] = gradient_norm(
+            self.completion_optimizer, completion_gradients
+        )
         statistics = self.completion.non_trainable_variables
         if self.discriminator is not None:
             discriminator_weights = self.discriminator.trainable_variables
             discriminator_gradients = tape.gradient(
                 scaled_discriminator_loss, discriminator_weights
+            )
+            results["health/discriminator_gradient_norm"] = gradient_norm(
+                self.discriminator_optimizer, discriminator_gradients
             )
             apply_gradients(
                 self.discriminator_optimizer,

@@ -23,12 +23,13 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from inpainting_tf import losses
+from inpainting_tf import health, losses
 from inpainting_tf.layers import leaky_relu, scaled_channels
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
     average_over_replicas,
+    gradient_norm,
     scaled_share,
 )
 
@@ -318,8 +319,8 @@ class DCGAN(keras.Model):
 
         Returns:
           dict of float32 scalars, means over this replica's examples:
-          `generator_loss` -log D(G(z)) and `discriminator_loss`
-          -log D(x) - log(1 - D(G(z))).
+          `generator_loss` -log D(G(z)), `discriminator_loss`
+          -log D(x) - log(1 - D(G(z))), and what `health` watches.
         """
         image = batch["image"]
         z = self._draw_training_z(tf.shape(image)[0])
@@ -363,6 +364,13 @@ class DCGAN(keras.Model):
         return {
             "generator_loss": generator_loss,
             "discriminator_loss": discriminator_loss,
+            **health.logit_accuracies(real_logits, fake_logits),
+            "health/generator_gradient_norm": gradient_norm(
+                self.generator_optimizer, generator_gradients
+            ),
+            "health/discriminator_gradient_norm": gradient_norm(
+                self.discriminator_optimizer, discriminator_gradients
+            ),
         }
 
     def _draw_training_z(self, count):

@@ -36,9 +36,14 @@ from baselines.giica_networks import (
     Critic,
     RefinementNetwork,
 )
-from inpainting_tf import images, losses, masks
+from inpainting_tf import health, images, losses, masks
 from inpainting_tf.contextual_attention import MEMORY_MB
-from inpainting_tf.optimization import adam, apply_gradients, scaled_share
+from inpainting_tf.optimization import (
+    adam,
+    apply_gradients,
+    gradient_norm,
+    scaled_share,
+)
 
 
 class GIICA(keras.Model):
@@ -214,8 +219,8 @@ class GIICA(keras.Model):
         Returns:
           dict of float32 scalars, means over the b examples of the last update of each
           player: reconstruction_loss, known_pixels_loss, adversarial_loss,
-          generator_loss, critic_loss, gradient_penalty. The critics' are 0 in coarse
-          pretraining.
+          generator_loss, critic_loss, gradient_penalty, and what `health` watches. The
+          critics' are 0 in coarse pretraining.
 
         Raises:
           ValueError: the number of examples is known and no multiple of n.
@@ -234,6 +239,7 @@ class GIICA(keras.Model):
                 self.clip_norm,
                 when=~pretraining if self.coarse_pretraining_steps else None,
             )
+        critic_norm = gradient_norm(self.critic_optimizer, gradients)
         generator_results, gradients = self._unless(
             pretraining, self._generator_step, self._coarse_step, generator_batch
         )
@@ -242,6 +248,10 @@ class GIICA(keras.Model):
             gradients,
             self._generator_weights(),
             self.clip_norm,
+        )
+        critic_results["health/critic_gradient_norm"] = critic_norm
+        generator_results["health/generator_gradient_norm"] = gradient_norm(
+            self.generator_optimizer, gradients
         )
         return {**generator_results, **critic_results}
 
@@ -258,19 +268,26 @@ class GIICA(keras.Model):
 
         Returns:
           dict of float32 scalars: critic_loss, the weighted sum, and gradient_penalty,
-          its weighted penalty, both of the two critics together.
+          its weighted penalty, both of the two critics together; and their mean
+          health/critic_accuracy, see `health.pair_accuracy`.
         """
-        critic_loss, penalty = 0.0, 0.0
+        critic_loss, penalty, accuracy = 0.0, 0.0, 0.0
         for (critic, real, fake, missing), alpha in zip(
             self._views(image, completed, mask, box), tf.unstack(mixing), strict=True
         ):
             scores = critic(tf.concat([real, fake], axis=0))
-            critic_loss += losses.wasserstein_critic_loss(*tf.split(scores, 2))
+            real_scores, fake_scores = tf.split(scores, 2)
+            critic_loss += losses.wasserstein_critic_loss(real_scores, fake_scores)
+            accuracy += 0.5 * health.pair_accuracy(real_scores, fake_scores)
             penalty += losses.masked_gradient_penalty(
                 critic, real, fake, missing, alpha
             )
         penalty *= self.gradient_penalty_weight
-        return {"critic_loss": critic_loss + penalty, "gradient_penalty": penalty}
+        return {
+            "critic_loss": critic_loss + penalty,
+            "gradient_penalty": penalty,
+            "health/critic_accuracy": accuracy,
+        }
 
     def generator_losses(self, image, outputs, mask, box):
         """Losses of the two networks; a pure function of its arguments and the critics.
@@ -335,7 +352,8 @@ class GIICA(keras.Model):
         return results, tape.gradient(scaled_loss, weights)
 
     def _no_critic_step(self, batch):
-        results = {"critic_loss": tf.zeros([]), "gradient_penalty": tf.zeros([])}
+        names = ("critic_loss", "gradient_penalty", "health/critic_accuracy")
+        results = {name: tf.zeros([]) for name in names}
         return results, [tf.zeros_like(weight) for weight in self._critic_weights()]
 
     def _generator_step(self, batch):

@@ -39,12 +39,13 @@ from baselines.glcic_networks import (
     CompletionNetwork,
     Discriminator,
 )
-from inpainting_tf import images, losses, masks
+from inpainting_tf import health, images, losses, masks
 from inpainting_tf.optimization import (
     adadelta,
     adam,
     apply_gradients,
     average_over_replicas,
+    gradient_norm,
     scaled_share,
 )
 
@@ -237,8 +238,8 @@ class GLCIC(keras.Model):
 
         Returns:
           dict of float32 scalars, means over this replica's examples, the same keys in
-          every phase: the losses, before `discriminator_weight`, 0 where their player
-          rests; and `phase`, the index in PHASES.
+          every phase: the losses, before `discriminator_weight`, and what `health`
+          watches, 0 where their player rests; and `phase`, the index in PHASES.
         """
         step = tf.convert_to_tensor(self.steps_taken)
         joint = self.completion_steps + self.discriminator_steps
@@ -275,6 +276,12 @@ class GLCIC(keras.Model):
             + self.discriminator.non_trainable_variables
         )
         self.steps_taken.assign_add(1)
+        results["health/completion_gradient_norm"] = gradient_norm(
+            self.completion_optimizer, completion_gradients
+        )
+        results["health/discriminator_gradient_norm"] = gradient_norm(
+            self.discriminator_optimizer, discriminator_gradients
+        )
         return {**results, "phase": tf.cast(phase, tf.float32)}
 
     def _gradients(self, batch, completion_learns=True, discriminator_learns=True):
@@ -288,6 +295,7 @@ class GLCIC(keras.Model):
         zero = tf.zeros([])
         reconstruction = adversarial = completion_loss = discriminator_loss = zero
         scaled_completion_loss = scaled_discriminator_loss = zero
+        accuracies = {"health/real_accuracy": zero, "health/fake_accuracy": zero}
         with tf.GradientTape(persistent=True) as tape:
             outputs = self(image, mask, training=completion_learns)
             if discriminator_learns:
@@ -296,6 +304,7 @@ class GLCIC(keras.Model):
                 discriminator_loss = losses.minimax_discriminator_loss(
                     real_logits, fake_logits
                 )
+                accuracies = health.logit_accuracies(real_logits, fake_logits)
                 scaled_discriminator_loss = scaled_share(
                     self.discriminator_optimizer,
                     self.discriminator_weight * discriminator_loss,
@@ -323,6 +332,7 @@ class GLCIC(keras.Model):
             "adversarial_loss": adversarial,
             "completion_loss": completion_loss,
             "discriminator_loss": discriminator_loss,
+            **accuracies,
         }
         return (
             results,

@@ -21,6 +21,8 @@ i + w, and past the end of a column i + w - (N - 1): a step of w modulo N - 1, e
 that nothing comes before the first position or after the last.
 """
 
+import math
+
 import tensorflow as tf
 
 from inpainting_tf.attention_stages import (
@@ -51,10 +53,7 @@ def rows_per_block(foreground, background, megabytes, halo):
     factors = (4 * COPIES, batch, width, height_behind, width_behind)
     budget = int(megabytes * 2**20)
     if not any(tf.is_tensor(factor) for factor in factors):
-        bytes_per_row = 1
-        for factor in factors:
-            bytes_per_row *= factor
-        return max(1, budget // bytes_per_row - halo)
+        return max(1, budget // math.prod(factors) - halo)
     bytes_per_row = tf.reduce_prod(tf.cast(tf.stack(factors), tf.int64))
     rows = tf.cast(tf.minimum(budget // bytes_per_row, 2**30), tf.int32)
     return tf.maximum(rows - halo, 1)
@@ -81,10 +80,10 @@ def attend_in_blocks(
     kernel_size,
     fuse_kernel_size,
     softmax_scale,
-    rows,
+    megabytes,
     at_once=None,
 ):
-    """Attends to the background, `rows` foreground rows at a time.
+    """Attends to the background, some foreground rows at a time.
 
     Args:
       foreground, background, valid, blocks: see the module.
@@ -92,7 +91,7 @@ def attend_in_blocks(
       fuse_kernel_size: odd number of neighbouring pairs added per propagation pass, 1
         for none; half of it below the number of foreground rows.
       softmax_scale: factor on the scores.
-      rows: int or int32 scalar tensor, foreground rows per block.
+      megabytes: memory for the scores of a block, see `rows_per_block`.
       at_once: (bool scalar tensor, function without arguments that returns the same
         all at once), which is called where the first is true; gradients go by blocks
         even then.
@@ -101,20 +100,29 @@ def attend_in_blocks(
       (output blocks, best positions), see the module. Gradients flow to foreground,
       background and blocks; there are no second ones.
     """
-    _, height, width, _ = sizes(foreground)
-    count = ceil_div(height, rows)
-    margin = kernel_size // 2 + _fuse_rows(width, fuse_kernel_size)
-    # Rows of zeros all round, so that every block finds its halo.
-    below = margin + count * rows - height
-    padded = tf.pad(foreground, [[0, 0], [margin, below], [0, 0], [0, 0]])
+
+    def plan(foreground, background):
+        """Rows per block, and how many blocks."""
+        # From the shapes wherever it is needed: compilers know these to be constant,
+        # and numbers that came into a loop from outside not.
+        _, height, width, _ = sizes(foreground)
+        halo = halo_rows(width, kernel_size, fuse_kernel_size)
+        rows = rows_per_block(foreground, background, megabytes, halo)
+        # Not more than there are, or rows of nothing would be computed.
+        rows = tf.minimum(rows, height) if tf.is_tensor(rows) else min(rows, height)
+        return rows, ceil_div(height, rows)
 
     def attend_block(index, sources):
-        padded, background, blocks = sources
-        rows_of = _Rows(padded, background, height, fuse_kernel_size, kernel_size)
+        foreground, background, blocks = sources
+        rows, _ = plan(foreground, background)
+        rows_of = _Rows(foreground, background, kernel_size)
         scores = _propagated(rows_of, index * rows, rows, fuse_kernel_size)
-        return _pasted(scores, index * rows, height, valid, blocks, softmax_scale)
+        return _pasted(
+            scores, index * rows, rows_of.height, valid, blocks, softmax_scale
+        )
 
     def forward(sources):
+        _, count = plan(*sources[:2])
         output, best = tf.map_fn(
             lambda index: attend_block(index, sources),
             tf.range(count),
@@ -124,6 +132,7 @@ def attend_in_blocks(
             ),
             parallel_iterations=1,  # More would hold more blocks at once.
         )
+        height = sizes(sources[0])[1]
         return _joined(output, height), _in_rows(best)[:, :height]
 
     @tf.custom_gradient
@@ -134,18 +143,17 @@ def attend_in_blocks(
             results = tf.cond(at_once[0], at_once[1], lambda: forward(sources))
 
         def gradients(output_gradient, _):
+            rows, count = plan(*sources[:2])
             # What the last block has beyond the last row is no output.
-            padded_gradient = tf.pad(
-                output_gradient, [[0, 0], [0, count * rows - height], [0, 0], [0, 0]]
-            )
+            beyond = count * rows - sizes(sources[0])[1]
+            padded = tf.pad(output_gradient, [[0, 0], [0, beyond], [0, 0], [0, 0]])
 
             def add_block(index, *totals):
                 with tf.GradientTape() as tape:
                     tape.watch(sources)
                     block, _ = attend_block(index, sources)
-                shape = sizes(padded_gradient)
-                shape[1] = rows + 1
-                part = tf.slice(padded_gradient, [0, index * rows, 0, 0], shape)
+                rows, _ = plan(*sources[:2])
+                part = tf.slice(padded, [0, index * rows, 0, 0], tf.shape(block)[0:4])
                 parts = tape.gradient(block, sources, output_gradients=part)
                 added = [
                     total + tf.ensure_shape(part, total.shape)
@@ -163,17 +171,15 @@ def attend_in_blocks(
 
         return results, gradients
 
-    return attend_all(padded, background, blocks)
+    return attend_all(foreground, background, blocks)
 
 
 class _Rows:
     """Scores of any rows of the foreground, those outside it included, as zeros."""
 
-    def __init__(self, padded, background, height, fuse_kernel_size, kernel_size):
-        self.height, self.padded = height, padded
-        self.kernel_size, self.reach = kernel_size, kernel_size // 2
-        self.batch, _, self.width, self.channels = sizes(padded)
-        self.margin = self.reach + _fuse_rows(self.width, fuse_kernel_size)
+    def __init__(self, foreground, background, kernel_size):
+        self.foreground, self.kernel_size = foreground, kernel_size
+        self.batch, self.height, self.width, self.channels = sizes(foreground)
         _, self.height_behind, self.width_behind, _ = sizes(background)
         self.positions = self.height_behind * self.width_behind
         self.background = tf.reshape(
@@ -184,13 +190,14 @@ class _Rows:
 
     def scores(self, first, count):
         """`[B, count * w, h' w']` of `count` rows from row `first` on."""
-        reach = self.reach
+        reach = self.kernel_size // 2
         taken = count + 2 * reach
-        rows = tf.slice(
-            self.padded,
-            [0, self.margin + first - reach, 0, 0],
-            [self.batch, taken, self.width, self.channels],
+        place = first - reach + tf.range(taken)
+        rows = tf.gather(
+            self.foreground, tf.clip_by_value(place, 0, self.height - 1), axis=1
         )
+        inside = tf.cast((place >= 0) & (place < self.height), tf.float32)
+        rows *= inside[:, tf.newaxis, tf.newaxis]
         products = tf.matmul(
             tf.reshape(rows, [self.batch, taken * self.width, self.channels]),
             self.background,
@@ -203,9 +210,9 @@ class _Rows:
         scores = add_shifted(products, {1: 0, 3: reach}, self.kernel_size)
         scores = add_shifted(scores, {2: reach, 4: reach}, self.kernel_size)
         scores = tf.reshape(scores, [self.batch, count, self.width, self.positions])
-        row = first + tf.range(count)
-        inside = tf.cast((row >= 0) & (row < self.height), tf.float32)
-        scores *= self.inverse_norms * inside[:, tf.newaxis, tf.newaxis]
+        scores *= self.inverse_norms
+        # Beyond the first and last row a patch still holds some of the foreground.
+        scores *= inside[reach : reach + count, tf.newaxis, tf.newaxis]
         return tf.reshape(scores, [self.batch, count * self.width, self.positions])
 
     def propagated_along_rows(self, first, count, taps):

@@ -2,21 +2,30 @@
 
 Input: a built method and the folder where its run's checkpoints lie. A checkpoint holds
 every weight by its name, the state of the optimizers and the step, and is restored
-whole or not at all.
+whole or not at all. A run that goes on takes the newest one that is whole, and says
+what it lost by that.
 
-In order: `TrainingStopped`, `Checkpoints`, `named_weights`.
+In order: `TrainingStopped`, `Checkpoints`, `damage`, `named_weights`.
 """
 
+import contextlib
 import os
+import re
+import shutil
 
 import keras
 import tensorflow as tf
 
 from inpainting_tf import untrusted
+from inpainting_tf.run_folder import write_text
 
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on; the message says at which step, why, and what is kept."""
+
+
+class NotFinite(TrainingStopped):
+    """A loss or a weight has become infinite or no number."""
 
 
 class Checkpoints:
@@ -37,17 +46,25 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(
             model=model, weights=self._weights, step=self.step
         )
+        self._folder = folder
+        self._keep = keep
+        self._saved = None  # The step at which the newest one was saved or restored.
         for place in (folder, os.path.join(folder, "best")):
             untrusted.keep_checkpoints_inside(place)
-        self._newest = tf.train.CheckpointManager(
-            self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
-        )
-        self._best = tf.train.CheckpointManager(
-            self._checkpoint,
-            os.path.join(folder, "best"),
-            max_to_keep=1,
-            checkpoint_name="step",
-        )
+        self._newest = self._manager(folder, keep)
+        self._best = self._manager(os.path.join(folder, "best"), 1)
+
+    def _manager(self, folder, keep):
+        def manage():
+            return tf.train.CheckpointManager(
+                self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
+            )
+
+        try:
+            return manage()
+        except ValueError:  # The list of checkpoints is empty or damaged.
+            _list_anew(folder)
+            return manage()
 
     @property
     def newest_path(self):
@@ -84,30 +101,228 @@ class Checkpoints:
             ) from None
         return int(self.step)
 
+    def resume(self, written=0):
+        """Restores the newest checkpoint that is whole, for training to go on.
+
+        What a killed process left unfinished is removed. Damaged checkpoints that are
+        newer than the whole one are set aside as `damaged-step-<n>...`; where none is
+        whole, nothing is touched.
+
+        Args:
+          written: a step of which a checkpoint is known to have been written, 0 for
+            none.
+
+        Returns:
+          (step, warnings): the step it stands at, 0 with nothing changed where the run
+          never had a checkpoint; and a line for each one that was passed over.
+
+        Raises:
+          TrainingStopped: checkpoints were written, and none can be restored.
+        """
+        warnings, damaged = [], []
+        for step, path in self._on_disk():
+            fault = damage(path)
+            if fault is None:
+                break
+            damaged.append(path)
+            warnings.append(f"checkpoint {path} is damaged ({fault})")
+        else:
+            if damaged:
+                raise TrainingStopped(
+                    f"{'; '.join(warnings)}; no whole one is left: restore the files "
+                    "from a copy, or begin again in another --run_dir"
+                )
+            if written:
+                raise TrainingStopped(
+                    f"{self._folder} holds no checkpoint, but that of step {written} "
+                    "had been written: restore the files from a copy, or begin again "
+                    "in another --run_dir"
+                )
+            self._remove_unfinished()
+            return 0, warnings
+        self.restore(path)
+        self._remove_unfinished()
+        if written > step and not damaged:
+            warnings.append(f"the checkpoint of step {written} is gone")
+        for prefix in damaged:
+            _set_aside(prefix)
+        # The list of checkpoints may have been lost, or be older or newer than they.
+        if _list_anew(self._folder, self._newest.checkpoints):
+            self._newest = self._manager(self._folder, self._keep)
+        if _list_anew(self._best.directory, self._best.checkpoints):
+            self._best = self._manager(self._best.directory, 1)
+        if os.path.dirname(path) == self._folder:
+            self._saved = step
+        else:
+            self.save(step)
+        return step, warnings
+
+    def _on_disk(self):
+        """(step, path) of all, newest first; the best one after its twin."""
+        found = [
+            (step, path, folder == self._folder)
+            for folder in (self._folder, self._best.directory)
+            for step, path in _steps_in(folder)
+        ]
+        found.sort(key=lambda entry: (entry[0], entry[2]), reverse=True)
+        return [entry[:2] for entry in found]
+
+    def _remove_unfinished(self):
+        _remove_unfinished(self._folder)
+        _remove_unfinished(self._best.directory)
+
     def save(self, step, best=False):
-        """Saves the model at a step, also as the best one if `best`."""
+        """Saves the model at a step, also as the best one if `best`.
+
+        Nothing is written twice: saving the step that was saved or resumed last does
+        nothing for the newest ones.
+
+        Raises:
+          TrainingStopped: it cannot be written; what was there before remains.
+        """
         self.step.assign(step)
-        if best:
-            self._best.save(checkpoint_number=step)
-        self._newest.save(checkpoint_number=step)
+        try:
+            if best:
+                _sync(self._best.save(checkpoint_number=step))
+            if self._saved != step:
+                _sync(self._newest.save(checkpoint_number=step))
+        except (OSError, tf.errors.OpError) as error:
+            with contextlib.suppress(OSError):
+                self._remove_unfinished()
+            kept = next((path for _, path in self._on_disk() if not damage(path)), None)
+            raise TrainingStopped(
+                f"step {step}: the checkpoint cannot be written ({_reason(error)}); "
+                f"{_kept(kept)}; make room in {self._folder} or let it be written to, "
+                "then run the same command"
+            ) from None
+        self._saved = step
 
     def refuse_non_finite(self, step):
         """Stops before a model with a weight that is no number is measured or saved.
 
         Raises:
-          TrainingStopped: naming the step and the weight.
+          NotFinite: naming the step and the weight.
         """
         for variable in self._model.variables:
             if not tf.reduce_all(tf.math.is_finite(tf.cast(variable, tf.float32))):
-                raise TrainingStopped(
+                raise NotFinite(
                     f"step {step}: weight {variable.path} is not finite; {self.kept()}"
                 )
 
     def kept(self):
         """Words for messages: which checkpoint remains."""
-        if self.newest_path is None:
-            return "no checkpoint had been written yet"
-        return f"the last good checkpoint is {self.newest_path}"
+        return _kept(self.newest_path)
+
+
+def _kept(path):
+    if path is None:
+        return "no checkpoint had been written yet"
+    return f"the last good checkpoint is {path}"
+
+
+def damage(path):
+    """Reads all of a checkpoint, whose blocks carry checksums.
+
+    Args:
+      path: checkpoint prefix.
+
+    Returns:
+      what is wrong with it, in a few words; None for a whole one.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+        for name in reader.get_variable_to_shape_map():
+            reader.get_tensor(name)
+    except tf.errors.PermissionDeniedError as error:
+        raise TrainingStopped(f"{path} cannot be read: {_reason(error)}") from None
+    except Exception as error:  # noqa: BLE001 - damage shows in many types
+        return _reason(error)
+    return None
+
+
+def _reason(error):
+    """What went wrong in one line, without TensorFlow's node names and paths."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    line = str(getattr(error, "message", error)).strip().splitlines()[0]
+    line = re.sub(r"^\{\{.*?\}\} ", "", line)
+    line = re.sub(r" \[Op:\w+\].*", "", line)
+    # TensorFlow writes "<path>; <what the system said>".
+    return line.rpartition("; ")[2] if line.startswith("/") else line
+
+
+def _steps_in(folder):
+    """(step, prefix) of the checkpoints whose index is in a folder."""
+    if not os.path.isdir(folder):
+        return []
+    found = (re.fullmatch(r"step-(\d+)\.index", name) for name in os.listdir(folder))
+    return [
+        (int(match[1]), os.path.join(folder, f"step-{match[1]}"))
+        for match in found
+        if match
+    ]
+
+
+def _remove_unfinished(folder):
+    """Removes what a process left that ended while it wrote or deleted a checkpoint.
+
+    TensorFlow writes under other names, the index last, and deletes the index first.
+    """
+    if not os.path.isdir(folder):
+        return
+    whole = {os.path.basename(prefix) for _, prefix in _steps_in(folder)}
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if re.fullmatch(r"step-\d+_temp", name):
+            shutil.rmtree(path)
+        elif (
+            re.match(r"step-\d+\..*\.tempstate", name)
+            or re.match(r"checkpoint\.tmp", name)
+            or re.match(r"step-\d+\.data-", name)
+            and name.partition(".")[0] not in whole
+        ):
+            os.remove(path)
+
+
+def _files_of(prefix):
+    folder, name = os.path.split(prefix)
+    return [
+        os.path.join(folder, file)
+        for file in os.listdir(folder)
+        if file.startswith(name + ".")
+    ]
+
+
+def _set_aside(prefix):
+    for path in _files_of(prefix):
+        folder, file = os.path.split(path)
+        os.replace(path, os.path.join(folder, f"damaged-{file}"))
+
+
+def _sync(prefix):
+    """Has the disk hold a checkpoint's files, for when the power fails."""
+    for path in [*_files_of(prefix), os.path.dirname(prefix)]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _list_anew(folder, listed=None):
+    """Has TensorFlow's list name what a folder holds; True if it did not."""
+    held = [path for _, path in sorted(_steps_in(folder))]
+    if held == listed:
+        return False
+    if held:
+        names = [os.path.basename(path) for path in held]
+        lines = [f'model_checkpoint_path: "{names[-1]}"\n']
+        lines += [f'all_model_checkpoint_paths: "{name}"\n' for name in names]
+        write_text(os.path.join(folder, "checkpoint"), lines)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, "checkpoint"))
+    return True
 
 
 def named_weights(model):

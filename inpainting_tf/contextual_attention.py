@@ -36,11 +36,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf.attention_blocks import (
-    attend_in_blocks,
-    halo_rows,
-    rows_per_block,
-)
+from inpainting_tf.attention_blocks import attend_in_blocks, rows_per_block
 from inpainting_tf.attention_stages import (
     add_shifted,
     attend,
@@ -73,7 +69,7 @@ def contextual_attention(
     softmax_scale=10.0,
     fuse=True,
     form="diagonal",
-    memory_mb=MEMORY_MB,
+    memory_mb=None,
 ):
     """Rebuilds the foreground from background patches (Yu et al. 2018, section 4.1).
 
@@ -91,7 +87,8 @@ def contextual_attention(
       form: "diagonal" (fast) or "patches" (the paper's wording); equal results.
       memory_mb: about how much memory the diagonal form may take for scores. Where
         all pairs need more, it goes by blocks of rows, see `attention_blocks`: equal
-        results, more work, no second derivatives; at least one row at a time.
+        results, more work, no second derivatives; at least one row at a time. XLA
+        needs shapes that are known when the graph is made. None: no limit.
 
     Returns:
       output: `[B, H, W, C]` float32. All-zero where the whole background is masked;
@@ -132,12 +129,13 @@ def contextual_attention(
         attention = attend(scores, valid, softmax_scale)
         return _paste_diagonal(attention, blocks), _most_attended(attention)
 
-    _, rows, width, _ = sizes(reduced_foreground)
     reach = fuse_kernel_size if fuse else 1
-    halo = halo_rows(width, kernel_size, reach)
+    rows = sizes(reduced_foreground)[1]
     features = (reduced_foreground, reduced_background)
     # A block's columns wrap round once, which needs more rows than one step reaches.
-    fits = (rows_per_block(*features, memory_mb, 0) >= rows) | (rows <= reach // 2)
+    fits = memory_mb is None or (
+        (rows_per_block(*features, memory_mb, 0) >= rows) | (rows <= reach // 2)
+    )
     if fits is True:
         output, best = all_at_once()
     else:
@@ -148,7 +146,7 @@ def contextual_attention(
             kernel_size=kernel_size,
             fuse_kernel_size=reach,
             softmax_scale=softmax_scale,
-            rows=rows_per_block(*features, memory_mb, halo),
+            megabytes=memory_mb,
             at_once=(fits, all_at_once) if tf.is_tensor(fits) else None,
         )
     _, height, width, _ = sizes(foreground)
@@ -426,7 +424,7 @@ def _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form, memory_m
         raise ValueError(
             f'contextual_attention: form must be "diagonal" or "patches", got {form!r}'
         )
-    if memory_mb <= 0:
+    if memory_mb is not None and memory_mb <= 0:
         raise ValueError(
             f"contextual_attention: memory_mb must be above 0, got {memory_mb}"
         )

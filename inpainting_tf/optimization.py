@@ -37,6 +37,24 @@ def scaled_share(optimizer, loss):
     return optimizer.scale_loss(loss / replicas)
 
 
+def gradient_norm(optimizer, gradients):
+    """L2 norm of all gradients of `scaled_share` together, before any clipping.
+
+    On several replicas that of this replica's examples alone, as if they were the whole
+    batch: the norm of the sum would have to wait for it.
+
+    Args:
+      optimizer: of `adam` or `adadelta`.
+      gradients: list of tensors.
+
+    Returns:
+      float32 scalar; not finite where float16 gradients overflowed.
+    """
+    replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+    scale = optimizer.scale_loss(tf.constant(1.0))
+    return tf.cast(tf.linalg.global_norm(gradients), tf.float32) * replicas / scale
+
+
 def apply_gradients(optimizer, gradients, weights, clip_norm=None, when=None):
     """One optimizer step on gradients of `scaled_share`.
 

@@ -25,10 +25,15 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from inpainting_tf import images, losses, masks
+from inpainting_tf import health, images, losses, masks
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.layers import leaky_relu, scaled_channels, through
-from inpainting_tf.optimization import adam, apply_gradients, scaled_share
+from inpainting_tf.optimization import (
+    adam,
+    apply_gradients,
+    gradient_norm,
+    scaled_share,
+)
 
 
 def _convolution(channels, kernel_size, strides=1, dilation=1, activation="elu"):
@@ -346,7 +351,8 @@ class ParallelAttention(keras.Model):
             `box` int32 [b, 4], the region that the local patch is centred on.
 
         Returns:
-          dict of float32 scalars, means over this replica's examples.
+          dict of float32 scalars, means over this replica's examples: the losses, and
+          what `health` watches.
         """
         image, mask = batch["image"], batch["mask"]
         with tf.GradientTape(persistent=True) as tape:
@@ -363,6 +369,7 @@ class ParallelAttention(keras.Model):
                 )
                 results["adversarial_loss"] = adversarial
                 results["discriminator_loss"] = discriminator_loss
+                results |= health.logit_accuracies(real_logits, fake_logits)
                 scaled_discriminator_loss = scaled_share(
                     self.discriminator_optimizer, discriminator_loss
                 )
@@ -373,10 +380,16 @@ class ParallelAttention(keras.Model):
 
         completion_weights = self.completion.trainable_variables
         completion_gradients = tape.gradient(scaled_completion_loss, completion_weights)
+        results["health/completion_gradient_norm"] = gradient_norm(
+            self.completion_optimizer, completion_gradients
+        )
         if self.discriminator is not None:
             discriminator_weights = self.discriminator.trainable_variables
             discriminator_gradients = tape.gradient(
                 scaled_discriminator_loss, discriminator_weights
+            )
+            results["health/discriminator_gradient_norm"] = gradient_norm(
+                self.discriminator_optimizer, discriminator_gradients
             )
             apply_gradients(
                 self.discriminator_optimizer,

@@ -4,6 +4,8 @@
     run.json         versions, seed, and the fingerprint of the training data
     metrics.jsonl    one JSON object per logged step, with `step`
     checkpoints/     the newest checkpoints; checkpoints/best/ the best by validation
+    last_checkpoint.txt      step of the last one written, to notice when it is lost
+    rollbacks.jsonl  one JSON object per rollback after a non-finite loss, if any
     unusable_pictures.txt    pictures that were skipped, if any, with the reason
     samples/*.png    validation examples as they were completed at a step
     tensorboard/     the same scalars and pictures for TensorBoard
@@ -12,6 +14,9 @@ Files are written to a temporary name and renamed, so none is ever half there; t
 metrics file grows by whole lines.
 """
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -69,8 +74,14 @@ def prepare(run_dir, flag_values, facts):
     """
     facts_path = os.path.join(run_dir, "run.json")
     if os.path.exists(facts_path):
-        with open(facts_path, encoding="utf-8") as file:
-            recorded = json.load(file)["data"]
+        try:
+            with open(facts_path, encoding="utf-8") as file:
+                recorded = json.load(file)["data"]
+        except (OSError, ValueError, TypeError, KeyError):
+            raise RunFolderError(
+                f"{facts_path} is damaged: restore it from a copy or use another "
+                "--run_dir"
+            ) from None
         differing = [
             name
             for name in sorted({*recorded, *facts["data"]})
@@ -118,13 +129,77 @@ def note_unusable(run_dir, name, reason):
     return path
 
 
+def lock(run_dir):
+    """Keeps other processes from training in a run folder.
+
+    Returns:
+      file descriptor, for os.close when training ends; the process's end closes it too.
+
+    Raises:
+      RunFolderError: another process is training there.
+    """
+    # The folder itself, so that no file is left behind.
+    descriptor = os.open(run_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise RunFolderError(
+            f"--run_dir={run_dir} is being trained by another process; wait for its "
+            "end or use another folder"
+        ) from None
+    except OSError:
+        pass  # Some network file systems have no locks.
+    return descriptor
+
+
+def note_checkpoint(run_dir, step):
+    """Records that the checkpoint of a step has been written."""
+    write_text(os.path.join(run_dir, "last_checkpoint.txt"), f"{step}\n")
+
+
+def noted_checkpoint(run_dir):
+    """The step that `note_checkpoint` recorded last; 0 for none."""
+    try:
+        with open(os.path.join(run_dir, "last_checkpoint.txt")) as file:
+            return int(file.read())
+    except (FileNotFoundError, ValueError):
+        return 0
+
+
+def note_rollback(run_dir, **facts):
+    """Records a rollback durably, before it happens; returns how many there were."""
+    path = os.path.join(run_dir, "rollbacks.jsonl")
+    noted = [*_lines(path), json.dumps(facts) + "\n"]
+    write_text(path, noted)
+    return len(noted)
+
+
+def rollbacks(run_dir):
+    """How often the run has been rolled back."""
+    return len(_lines(os.path.join(run_dir, "rollbacks.jsonl")))
+
+
+def _lines(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.readlines()
+    except FileNotFoundError:
+        return []
+
+
 def write_text(path, text):
     """Writes a file as a whole or not at all; `text` is a str, or an iterable of them."""
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.writelines([text] if isinstance(text, str) else text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + ".tmp", path)
+    try:
+        with open(path + ".tmp", "w", encoding="utf-8") as file:
+            file.writelines([text] if isinstance(text, str) else text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(path + ".tmp", path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path + ".tmp")
+        raise
 
 
 def file_hash(path):
@@ -133,60 +208,122 @@ def file_hash(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def logged_step(run_dir):
+    """The last step that metrics.jsonl holds; 0 for none."""
+    entries, _ = _entries(os.path.join(run_dir, "metrics.jsonl"))
+    return max((entry["step"] for entry in entries), default=0)
+
+
 class Log:
-    """Numbers and pictures of a run, as JSON lines and for TensorBoard."""
+    """Numbers and pictures of a run, as JSON lines and for TensorBoard.
+
+    Attributes:
+      history: what metrics.jsonl holds, list of dicts.
+      damaged: how many of its lines were no entries, beside one cut short by a crash.
+    """
 
     def __init__(self, run_dir, step):
         """Opens the log of a run that stands at `step`.
 
         Lines beyond `step`, and a line cut short by a crash, are dropped: the resumed
         run writes them again.
+
+        Raises:
+          OSError: it cannot be written; as every method here.
         """
         self._path = os.path.join(run_dir, "metrics.jsonl")
         self._samples = os.path.join(run_dir, "samples")
-        self.history = [
-            entry for entry in _entries(self._path) if entry["step"] <= step
-        ]
-        lines = [json.dumps(entry) + "\n" for entry in self.history]
-        write_text(self._path, "".join(lines))
-        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - see close
-        self._board = tf.summary.create_file_writer(
-            os.path.join(run_dir, "tensorboard")
-        )
+        self._file = None
+        self.history, self.damaged = _entries(self._path)
+        self.rewind(step)
+        self._board_folder = os.path.join(run_dir, "tensorboard")
+        with _board_errors(self._board_folder):
+            self._board = tf.summary.create_file_writer(self._board_folder)
+
+    def rewind(self, step):
+        """Drops what was logged beyond a step."""
+        self.history = [entry for entry in self.history if entry["step"] <= step]
+        self._rewrite()
+
+    def _rewrite(self):
+        if self._file is not None:
+            self._file.close()
+        write_text(self._path, [_line(entry) for entry in self.history])
+        # Without a buffer: a line that did not fit on the disk is not tried again.
+        self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - see close
 
     def scalars(self, step, values):
         """Appends one object; values is a dict of floats."""
         entry = {"step": step, **values}
+        line = _line(entry).encode()
+        length = self._file.seek(0, os.SEEK_END)
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(length)
+            raise
         self.history.append(entry)
-        self._file.write(json.dumps(entry, allow_nan=False) + "\n")
-        self._file.flush()
-        with self._board.as_default():
+        self._show(step, values)
+
+    def complete(self, values):
+        """Adds values to the last entry."""
+        self.history[-1] |= values
+        self._rewrite()
+        self._show(self.history[-1]["step"], values)
+
+    def _show(self, step, values):
+        with _board_errors(self._board_folder), self._board.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=step)
 
     def picture(self, step, name, pixels):
         """Writes samples/<name>_<step>.png; pixels is uint8 [H, W, 3]."""
-        images.write_png(os.path.join(self._samples, f"{name}_{step:08d}.png"), pixels)
-        with self._board.as_default():
+        images.write_png(self.picture_path(step, name), pixels)
+        with _board_errors(self._board_folder), self._board.as_default():
             tf.summary.image(name, pixels[None], step=step)
+
+    def picture_path(self, step, name):
+        """Path of the file that `picture` writes."""
+        return os.path.join(self._samples, f"{name}_{step:08d}.png")
 
     def best(self, name):
         """Largest value logged under a name so far; minus infinity without any."""
         return max((e[name] for e in self.history if name in e), default=-math.inf)
 
+    def sync(self):
+        """Has the disk hold every line, before what they stand for is saved."""
+        os.fsync(self._file.fileno())
+
     def close(self):
         self._file.close()
-        self._board.close()
+        with contextlib.suppress(tf.errors.OpError):  # On a full disk.
+            self._board.close()
+
+
+@contextlib.contextmanager
+def _board_errors(folder):
+    """TensorFlow's errors in writing there, as Python's."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = error.message.rpartition("; ")[2]
+        raise OSError(errno.EIO, reason, folder) from None
+
+
+def _line(entry):
+    return json.dumps(entry, allow_nan=False) + "\n"
 
 
 def _entries(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.readlines()
-    except FileNotFoundError:
-        return
-    for line in lines:
+    """The entries of a metrics file, and how many lines before the last are none."""
+    lines, entries, damaged = _lines(path), [], 0
+    for number, line in enumerate(lines, start=1):
         try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return  # A line cut short is the last one.
+            entry = json.loads(line)
+            entry["step"] + 0
+            entries.append(entry)
+        except (ValueError, TypeError, KeyError):
+            damaged += number < len(lines)
+    return entries, damaged

@@ -6,22 +6,22 @@ own. The loop compiles `update` under a tf.distribute strategy, feeds it, and ke
 run: checkpoints, validation, samples, logs, resuming and stopping.
 
 Stages of a step: update -> measurements -> log -> checkpoint, in this order, so that
-whatever a checkpoint stands for is already logged when the checkpoint exists.
+whatever a checkpoint stands for is already logged when the checkpoint exists. So a
+process may be killed at any moment, and the next one goes on as if nothing had been.
 """
 
 import math
 import os
-import signal
-import sys
 import time
 
 import tensorflow as tf
-from tqdm import tqdm
 
-from inpainting_tf import evaluation, figures, images
-from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
+from inpainting_tf import evaluation, figures, health, images, run_folder
+from inpainting_tf.checkpoints import Checkpoints, NotFinite, TrainingStopped
 from inpainting_tf.contextual_attention import offsets_to_color
+from inpainting_tf.progress import Progress, say
 from inpainting_tf.run_folder import Log
+from inpainting_tf.stopping import Abandoned, StopSignals
 
 
 def choose_strategy(devices="auto"):
@@ -140,85 +140,6 @@ def draw_samples(samples, rows=8):
     return figures.sample_grid(columns, scale=max(1, 128 // image.shape[1]))
 
 
-class _StopSignals:
-    """Turns the first SIGTERM or SIGINT into a request; a second one acts at once."""
-
-    def __enter__(self):
-        self.received = None
-        self._previous = {
-            number: signal.signal(number, self._receive)
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def _receive(self, number, frame):
-        self.received = signal.Signals(number)
-        signal.signal(number, self._previous[number])
-
-    def __exit__(self, *_):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
-class _Progress:
-    """A bar on a terminal; in a log file, a line every few seconds."""
-
-    def __init__(self, step, steps, batch_size, seconds_between_lines=15.0):
-        self._steps = steps
-        self._batch_size = batch_size
-        self._interval = seconds_between_lines
-        self._said = self._began = time.monotonic()
-        self._busy = 0.0
-        self._trained = self._reports = 0
-        self._bar = None
-        if sys.stderr.isatty():
-            self._bar = tqdm(
-                initial=step,
-                total=steps,
-                dynamic_ncols=True,
-                bar_format="{percentage:3.0f}% |{bar:16}| {n}/{total} {remaining} left"
-                "  {desc}",
-            )
-
-    def advance(self, step, count, seconds, values):
-        """Reports that `count` steps up to `step` took `seconds` of training."""
-        # The first report holds the compilation, which says nothing about the rest.
-        if self._reports == 1:
-            self._busy = self._trained = 0
-        self._reports += 1
-        self._busy += seconds
-        self._trained += count
-        rate = self._trained * self._batch_size / self._busy
-        losses = "  ".join(
-            f"{name.removesuffix('_loss')} {value:.4g}"
-            for name, value in values.items()
-        )
-        if self._bar is not None:
-            self._bar.set_description_str(f"{rate:.1f} images/s  {losses}")
-            self._bar.update(count)
-        elif step == self._steps or time.monotonic() - self._said > self._interval:
-            self._said = time.monotonic()
-            left = (self._steps - step) * self._busy / self._trained
-            say(
-                f"step {step}/{self._steps}  {100 * step / self._steps:.0f} %  "
-                f"{rate:.1f} images/s  {_clock(left)} left  {losses}"
-            )
-
-    def close(self):
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _clock(seconds):
-    minutes, seconds = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def say(line):
-    """Prints a line for the user without breaking a progress bar."""
-    tqdm.write(line, file=sys.stderr)
-
-
 def train(
     model,
     make_batches,
@@ -233,12 +154,14 @@ def train(
     checkpoint_every=500,
     keep=3,
     jit_compile=False,
+    rollbacks=0,
 ):
     """Trains a method to a step count, resuming where its run folder stands.
 
     Args:
       model: the method, built in the strategy's scope.
-      make_batches: function from the first step to a dataset of training batches.
+      make_batches: function (first step, number of rollbacks so far) -> dataset of
+        training batches.
       validation_batches: finite dataset, the same at every pass.
       strategy: tf.distribute strategy.
       run_dir: prepared run folder, see `run_folder`.
@@ -247,75 +170,197 @@ def train(
       log_every, validate_every, checkpoint_every: periods in steps.
       keep: number of newest checkpoints kept.
       jit_compile: compile the step by XLA.
+      rollbacks: how often, over the whole run, training may go back to the last
+        checkpoint, and on with other batches, after a loss or weight that is not
+        finite.
 
     Returns:
       the signal that stopped training early, or None when it ran to the end.
 
     Raises:
-      TrainingStopped: a loss or a weight is not finite, or the newest checkpoint
-        cannot be restored.
+      TrainingStopped: a loss or a weight is not finite, no checkpoint can be restored
+        though some were written, or the disk takes no more.
+      RunFolderError: another process is training there.
     """
     checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"), keep)
-    step = checkpoints.restore()
-    if step >= steps:
-        say(f"{run_dir} is at step {step} already; raise --steps to go on")
-        return None
-    log = Log(run_dir, step)
-    if step:
-        say(f"resuming {run_dir} at step {step}")
+    lock = run_folder.lock(run_dir)
+    try:
+        return _train(
+            model,
+            checkpoints,
+            make_batches,
+            validation_batches,
+            strategy=strategy,
+            run_dir=run_dir,
+            steps=steps,
+            batch_size=batch_size,
+            log_every=log_every,
+            validate_every=validate_every,
+            checkpoint_every=checkpoint_every,
+            jit_compile=jit_compile,
+            rollbacks=rollbacks,
+        )
+    except OSError as error:
+        raise TrainingStopped(
+            f"{error.filename or run_dir} cannot be written ({error.strerror}); "
+            f"{checkpoints.kept()}; make room or let it be written to, then run the "
+            "same command"
+        ) from None
+    finally:
+        os.close(lock)
 
-    forward = compile_forward(model)
+
+def _resume(checkpoints, run_dir):
+    """Restores the newest whole checkpoint; says what is lost; returns its step."""
+    logged = run_folder.logged_step(run_dir)
+    noted = run_folder.noted_checkpoint(run_dir)
+    step, warnings = checkpoints.resume(noted)
+    lost = max(logged, noted) - step
+    loss = f"{lost} steps are lost" if lost else "nothing is lost"
+    for warning in warnings:
+        say(f"WARNING: {warning}; going on from step {step}: {loss}")
+    if step:
+        again = f", {lost} steps are trained again" if lost else ""
+        say(f"resuming {run_dir} at step {step}{again}")
+    elif logged:
+        say(
+            f"WARNING: {run_dir} had come to step {logged} and was stopped before its "
+            "first checkpoint: beginning again at step 0"
+        )
+    return step
+
+
+def _train(
+    model,
+    checkpoints,
+    make_batches,
+    validation_batches,
+    *,
+    strategy,
+    run_dir,
+    steps,
+    batch_size,
+    log_every,
+    validate_every,
+    checkpoint_every,
+    jit_compile,
+    rollbacks,
+):
+    """`train` in a folder that no other process trains in."""
+    step = _resume(checkpoints, run_dir)
+    rolled_back = run_folder.rollbacks(run_dir)
+    log = Log(run_dir, step)
+    if log.damaged:
+        say(f"WARNING: {log.damaged} damaged lines of metrics.jsonl are dropped")
+    monitor = health.Monitor(log.history)
+    stop = StopSignals()
+    compiled_forward = compile_forward(model)
+
+    def forward(image, mask):
+        if stop.received is not None:
+            raise Abandoned
+        return compiled_forward(image, mask)
 
     def validation():
         measures, samples = validate(forward, validation_batches)
         log.picture(step, "step", draw_samples(samples))
         if measures:
             say(f"step {step}: validation {describe(measures)}")
-        return {f"validation/{name}": value for name, value in measures.items()}
+        values = {f"validation/{name}": value for name, value in measures.items()}
+        return values | health.output_measures(samples)
+
+    def save(best=False):
+        log.sync()
+        checkpoints.save(step, best)
+        run_folder.note_checkpoint(run_dir, step)
+
+    def validation_due():
+        return step % validate_every == 0 or step == steps
 
     if step == 0 and not log.history:
         values = validation()
-        if values:
+        if "validation/psnr" in values:
             floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
             say(f"mean-colour fill: validation {describe(floor)}")
             values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
         log.scalars(0, values)
+    elif _validation_missing(log, step) and validation_due():
+        best_before = log.best("validation/psnr")
+        log.complete(validation())
+        if log.best("validation/psnr") > best_before:
+            save(best=True)
+    if step >= steps:
+        say(f"{run_dir} is at step {step} already; raise --steps to go on")
+        log.close()
+        return None
+    if rollbacks and checkpoints.newest_path is None:
+        checkpoints.save(step)  # To go back to.
     compiled_step = compile_step(model, strategy, jit_compile)
-    progress = _Progress(step, steps, batch_size)
+    progress = Progress(step, steps, batch_size)
+
+    def distributed_batches():
+        batches = make_batches(step, rolled_back)
+        return iter(strategy.experimental_distribute_dataset(batches))
+
     pending = []
     began = time.monotonic()
     try:
-        with _StopSignals() as stop:
-            batches = iter(strategy.experimental_distribute_dataset(make_batches(step)))
+        with stop:
+            batches = distributed_batches()
             while step < steps and stop.received is None:
                 pending.append(compiled_step(next(batches)))
                 step += 1
-                last = step == steps
-                due_validation = step % validate_every == 0 or last
-                due_checkpoint = step % checkpoint_every == 0 or last
+                stop.work_at_stake = True
+                due_validation = validation_due()
+                due_checkpoint = step % checkpoint_every == 0 or step == steps
                 if step % log_every and not due_validation and not due_checkpoint:
                     continue
-                values = _finite_values(pending, step, checkpoints)
+                try:
+                    reported = _finite_values(pending, step, checkpoints)
+                    if due_validation or due_checkpoint:
+                        checkpoints.refuse_non_finite(step)
+                except NotFinite as fault:
+                    rolled_back = _note_rollback(
+                        run_dir, rollbacks, step, fault, checkpoints
+                    )
+                    step = checkpoints.restore()
+                    log.rewind(step)
+                    monitor = health.Monitor(log.history)
+                    progress.rewind(step)
+                    batches = distributed_batches()
+                    pending = []
+                    began = time.monotonic()
+                    continue
                 seconds = time.monotonic() - began
-                progress.advance(step, len(pending), seconds, values)
+                progress.advance(step, len(pending), seconds, reported)
+                values = {n: v for n, v in reported.items() if math.isfinite(v)}
                 values["images_per_second"] = len(pending) * batch_size / seconds
-                if due_validation or due_checkpoint:
-                    checkpoints.refuse_non_finite(step)
                 best = False
                 if due_validation:
                     best_before = log.best("validation/psnr")
-                    values.update(validation())
+                    try:
+                        measured = validation()
+                    except Abandoned:  # The next process does it.
+                        log.scalars(step, values)
+                        pending = []
+                        break
+                    values |= measured
                     best = values.get("validation/psnr", -math.inf) > best_before
                 if step % log_every == 0 or due_validation:
+                    monitor.observe({**reported, **values})
+                    if due_validation and (summary := monitor.summary()):
+                        say(f"step {step}: health: {summary}")
+                    for sentence in monitor.news():
+                        say(f"step {step}: health: WARNING: {sentence}")
                     log.scalars(step, values)
                 if due_checkpoint or best:
-                    checkpoints.save(step, best)
+                    save(best)
                 pending = []
                 began = time.monotonic()
             if stop.received is not None:
                 _finite_values(pending, step, checkpoints)
                 checkpoints.refuse_non_finite(step)
-                checkpoints.save(step)
+                save()
                 say(f"{stop.received.name}: stopped at step {step}, checkpoint saved")
             else:
                 say(f"finished; look at {os.path.join(run_dir, 'samples')}")
@@ -325,21 +370,51 @@ def train(
         log.close()
 
 
+def _validation_missing(log, step):
+    """Whether a run was stopped during the validation of the step it stands at."""
+    last = log.history[-1] if log.history else {}
+    return last.get("step") == step and not os.path.exists(
+        log.picture_path(step, "step")
+    )
+
+
+def _note_rollback(run_dir, allowed, step, fault, checkpoints):
+    """Records that training goes back to the last checkpoint; returns how often it did.
+
+    Raises:
+      NotFinite: `fault`, when it has gone back as often as allowed.
+    """
+    done = run_folder.rollbacks(run_dir)
+    if done >= allowed:
+        if allowed:
+            fault = NotFinite(f"{fault}; all {allowed} --rollbacks are used up")
+        raise fault
+    say(f"WARNING: {fault}")
+    say(f"going back, with other batches from there: rollback {done + 1} of {allowed}")
+    return run_folder.note_rollback(
+        run_dir, step=step, checkpoint=checkpoints.newest_path, fault=str(fault)
+    )
+
+
 def _finite_values(pending, step, checkpoints):
-    """Reads the losses of the steps since the last report; returns the last ones.
+    """Reads the losses of the steps since the last report; returns the last values.
 
     Reading only now lets a GPU run ahead of the host in between.
     """
     first = step - len(pending) + 1
     for at, results in enumerate(pending, start=first):
-        values = {name: float(value) for name, value in results.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise TrainingStopped(
+        for name, value in results.items():
+            # Gradients may overflow under float16; the optimizer skips such a step.
+            if name.startswith(health.PREFIX):
+                continue
+            if not math.isfinite(value := float(value)):
+                raise NotFinite(
                     f"step {at}: {name} is {value}; {checkpoints.kept()}; try a lower "
                     "--learning_rate or a --clip_norm in another --run_dir"
                 )
-    return values if pending else {}
+    if not pending:
+        return {}
+    return {name: float(value) for name, value in pending[-1].items()}
 
 
 def describe(measures):

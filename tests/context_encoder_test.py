@@ -153,7 +153,8 @@ def test_losses_are_the_hand_computed_ones(region):
         "discriminator_loss": 2 * math.log(2),
         "completion_loss": 0.999 * reconstruction + 0.001 * math.log(2),
     }
-    assert {k: float(v) for k, v in results.items()} == pytest.approx(expected)
+    values = {k: float(v) for k, v in results.items() if not k.startswith("health/")}
+    assert values == pytest.approx(expected)
 
 
 def test_the_players_rates_differ_by_the_factor_ten():
@@ -174,7 +175,10 @@ def test_without_an_adversary_the_completion_network_trains_alone():
     model = small_method(adversarial_weight=0.0)
     assert model.discriminator is None
     results = model.update(example_batch())
-    assert set(results) == {"reconstruction_loss", "completion_loss"}
+    assert {name for name in results if not name.startswith("health/")} == {
+        "reconstruction_loss",
+        "completion_loss",
+    }
 
 
 @pytest.mark.parametrize(
@@ -214,7 +218,9 @@ def test_mixed_precision_trains_with_float32_outputs():
         batch = example_batch()
         for _ in range(2):
             results = model.update(batch)
-        assert all(np.isfinite(float(v)) for v in results.values())
+        # Gradients may overflow under float16, whose step is skipped then.
+        values = [v for name, v in results.items() if not name.endswith("_norm")]
+        assert all(np.isfinite(float(v)) for v in values)
         assert model(batch["image"], batch["mask"])["completed"].dtype == tf.float32
     finally:
         keras.mixed_precision.set_dtype_policy(before)

@@ -604,7 +604,9 @@ def test_mixed_precision_trains_with_float32_outputs(policy):
     try:
         model = small_method(critic_updates=1)
         results = model.update(example_batch())
-        assert all(np.isfinite(float(v)) for v in results.values())
+        # Gradients may overflow under float16, whose step is skipped then.
+        values = [v for name, v in results.items() if not name.endswith("_norm")]
+        assert all(np.isfinite(float(v)) for v in values)
         batch = example_batch()
         assert model(batch["image"], batch["mask"])["completed"].dtype == tf.float32
     finally:

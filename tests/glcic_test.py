@@ -589,7 +589,9 @@ def test_mixed_precision_trains_with_float32_outputs():
         batch = example_batch()
         for _ in range(3):
             results = model.update(batch)
-        assert all(np.isfinite(float(v)) for v in results.values())
+        # Gradients may overflow under float16, whose step is skipped then.
+        values = [v for name, v in results.items() if not name.endswith("_norm")]
+        assert all(np.isfinite(float(v)) for v in values)
         assert model(batch["image"], batch["mask"])["completed"].dtype == tf.float32
     finally:
         keras.mixed_precision.set_dtype_policy(before)

@@ -229,7 +229,9 @@ def test_ablations_leave_their_part_out():
     assert "attention_offsets" not in without_attention(batch["image"], batch["mask"])
     assert without_attention.count_params() < full.count_params()
     without_adversary = small_method(adversarial_weight=0.0)
-    assert set(without_adversary.update(batch)) == {"context_loss", "completion_loss"}
+    results = without_adversary.update(batch)
+    names = {name for name in results if not name.startswith("health/")}
+    assert names == {"context_loss", "completion_loss"}
     without_local = small_method(local_discriminator=False)
     assert (
         without_local.discriminator.count_params() < full.discriminator.count_params()
@@ -246,7 +248,9 @@ def test_mixed_precision_trains_with_float32_outputs(policy):
         batch = example_batch()
         for _ in range(2):
             results = model.update(batch)
-        assert all(np.isfinite(float(v)) for v in results.values())
+        # Gradients may overflow under float16, whose step is skipped then.
+        values = [v for name, v in results.items() if not name.endswith("_norm")]
+        assert all(np.isfinite(float(v)) for v in values)
         assert model(batch["image"], batch["mask"])["completed"].dtype == tf.float32
     finally:
         keras.mixed_precision.set_dtype_policy(before)

@@ -54,6 +54,7 @@ def test_a_run_leaves_what_the_contract_names(uninterrupted):
     assert names == {
         "flags.cfg",
         "run.json",
+        "last_checkpoint.txt",
         "metrics.jsonl",
         "checkpoints",
         "samples",
