@@ -111,6 +111,6 @@ def _size(op, shape):
 
 def _innermost(name, networks):
     """The last scope in an operation's name that is one of the networks."""
-    # TensorFlow numbers the scopes of a second call.
-    scopes = [re.sub(r"_\d+$", "", scope) for scope in name.split("/")]
+    # Keras numbers networks of the same name, TensorFlow the scopes of second calls.
+    scopes = [re.sub(r"(_\d+)+$", "", scope) for scope in name.split("/")]
     return next((scope for scope in reversed(scopes) if scope in networks), "")
