@@ -573,6 +573,7 @@ def test_mixing_depends_on_seed_and_update_alone():
     np.testing.assert_array_equal(first, model._mixing(64))
 
 
+@pytest.mark.slow
 def test_mirrored_replicas_mix_differently_and_stay_in_step(mirrored):
     strategy = mirrored
     with strategy.scope():

@@ -549,6 +549,7 @@ def test_a_predicate_decides_a_step_of_the_optimizer(policy, replicas, mirrored)
         assert np.array(optimizer.iterations) == taken
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_device_across_a_change_of_phase(mirrored):
     """Both replicas hold the same examples, so that batch statistics agree.
 

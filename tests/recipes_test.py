@@ -84,6 +84,7 @@ def toy_run(tmp_path_factory):
     return run_of
 
 
+@pytest.mark.slow
 def test_every_training_recipe_is_accepted_up_to_its_data(tmp_path):
     """Data that is not there is refused last, so the rest of the recipe was fine."""
     said = every_recipe(

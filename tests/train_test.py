@@ -76,6 +76,7 @@ def test_a_run_leaves_what_the_contract_names(uninterrupted):
     assert os.listdir(f"{uninterrupted}/checkpoints/best")
 
 
+@pytest.mark.slow
 def test_the_effective_flags_repeat_the_run(uninterrupted, tmp_path):
     status, errors = train(
         f"--flagfile={uninterrupted}/flags.cfg", f"--run_dir={tmp_path}/again"
@@ -153,6 +154,7 @@ def test_another_configuration_in_the_same_folder_is_refused(uninterrupted):
     assert "--seed was 0, is 3" in line and "--width was 0.05, is 0.1" in line
 
 
+@pytest.mark.slow
 def test_a_later_last_step_continues_the_run(uninterrupted, tmp_path):
     run_dir = str(tmp_path / "longer")
     assert train(*TINY, "--steps=4", f"--run_dir={run_dir}")[0] == 0
@@ -247,6 +249,7 @@ def test_changed_data_is_refused_when_resuming(tmp_path):
     assert re.search("began with other (training|validation) pictures", line)
 
 
+@pytest.mark.slow
 def test_an_xla_compiled_run_learns_the_same(uninterrupted, tmp_path):
     flags = [flag for flag in TINY if flag != "--deterministic"]
     status, errors = train(
