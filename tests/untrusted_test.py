@@ -290,7 +290,7 @@ def test_other_forms_of_saved_models_are_refused(tmp_path):
         untrusted.load_saved_model(old)
 
 
-@pytest.mark.parametrize("function", [stateless_numpy, read, write], ids=str)
+@pytest.mark.parametrize("function", [stateless_numpy, read, write], ids=lambda f: f.__name__)
 def test_frozen_graphs_that_reach_out_are_refused(function, tmp_path):
     with tf.Graph().as_default() as graph:
         function(tf.compat.v1.placeholder(tf.float32, [], "z"))
