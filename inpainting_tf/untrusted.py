@@ -79,7 +79,10 @@ def keep_checkpoints_inside(folder):
     Raises:
       UntrustedError: the file has to be changed and cannot be.
     """
-    state = tf.train.get_checkpoint_state(folder)
+    try:
+        state = tf.train.get_checkpoint_state(folder)
+    except ValueError:  # Empty: it names nothing.
+        return
     if state is None:
         return
     paths = [*state.all_model_checkpoint_paths]
