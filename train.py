@@ -3,6 +3,7 @@
     python train.py --flagfile=flags/quickstart.cfg
     python train.py --flagfile=flags/celeba.cfg --batch_size=8 --run_dir=runs/small
 
+`--summary` prints what the method is made of, and what it costs, instead.
 A flag on the command line overrides the flag file. The same command with the same
 --run_dir resumes. SIGTERM and Ctrl-C stop after the current step, with a checkpoint.
 """
@@ -21,7 +22,7 @@ from absl import app, flags, logging
 
 import inpainting_tf
 from baselines.methods import METHODS
-from command_line import data_flags, method_flags
+from command_line import data_flags, method_flags, summary
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import data, masks, run_folder, sources, training
 
@@ -99,7 +100,7 @@ flags.DEFINE_integer(
 )
 
 method_flags.define(METHODS)
-for module in (data_flags, method_flags):  # For --help.
+for module in (data_flags, method_flags, summary):  # For --help.
     flags.adopt_module_key_flags(module)
 
 # The run.
@@ -125,6 +126,7 @@ CHANGEABLE = (
     "log_every",
     "checkpoint_every",
     "keep",
+    "attention_memory_mb",
     "rollbacks",
 )
 
@@ -138,6 +140,9 @@ def check_flags():
     Raises:
       UsageError: naming the flags and what to do.
     """
+    if FLAGS.summary:
+        method_flags.check(METHODS, FLAGS.method)
+        return
     if not FLAGS.run_dir:
         raise UsageError("--run_dir is missing; name a folder for the run")
     if (FLAGS.steps is None) == (FLAGS.epochs is None):
@@ -192,6 +197,10 @@ def try_holes(model, draw_mask, count=4):
 def run():
     """Builds what the flags describe and trains it; returns the exit status."""
     check_flags()
+    if FLAGS.summary:
+        model = METHODS[FLAGS.method](**method_arguments())
+        print("\n".join(summary.describe(model, FLAGS.image_size, FLAGS.batch_size)))
+        return 0
     run_folder.check(FLAGS.run_dir, data_flags.effective_flags(METHODS), CHANGEABLE)
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:

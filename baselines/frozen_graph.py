@@ -19,6 +19,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from inpainting_tf import untrusted
+
 # They hand on their first input; reshaping goes by the order of values alone.
 _TRANSPARENT = ("Identity", "StopGradient", "CheckNumerics", "Reshape", "Squeeze")
 _LINEAR = {"MatMul": "dense", "Conv2D": "conv", "Conv2DBackpropInput": "deconv"}
@@ -101,6 +103,7 @@ class FrozenGraph:
                 f"--source={path} is not frozen: {variables[0]} is a variable without "
                 "a value; freeze the graph with its checkpoint"
             )
+        untrusted.check_graph(f"--source={path}", definition)
         self._session = tf.compat.v1.Session(graph=graph)
         self._constant = {}
         self._read = set()

@@ -37,6 +37,7 @@ from baselines.giica_networks import (
     RefinementNetwork,
 )
 from inpainting_tf import health, images, losses, masks
+from inpainting_tf.contextual_attention import MEMORY_MB
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
@@ -63,6 +64,7 @@ class GIICA(keras.Model):
         width=1.0,
         local_patch_size=None,
         padding="same",
+        attention_memory_mb=MEMORY_MB,
         critic_updates=5,
         coarse_pretraining_steps=0,
         spatial_discount_gamma=0.9,
@@ -87,6 +89,8 @@ class GIICA(keras.Model):
             the size of the program's holes.
           padding: of the convolutions: "same" (zeros) or "symmetric" (mirrored; needs
             sides of at least 64 for the widest dilation).
+          attention_memory_mb: above which attention goes by blocks of rows, see
+            `contextual_attention`; results are the same.
           critic_updates: updates of the critics for each of the two networks.
           coarse_pretraining_steps: so many first steps train the coarse network alone,
             without critics; `predicted` stays the refined picture, which is of no use
@@ -160,7 +164,10 @@ class GIICA(keras.Model):
         self.coarse_network = CoarseNetwork(width=width, padding=padding, name="coarse")
         self.coarse_network(picture, hole)
         self.refinement_network = RefinementNetwork(
-            width=width, padding=padding, name="refinement"
+            width=width,
+            padding=padding,
+            attention_memory_mb=attention_memory_mb,
+            name="refinement",
         )
         self.refinement_network(picture, hole)
         self.generator_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)

@@ -18,7 +18,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import images
-from inpainting_tf.contextual_attention import ContextualAttention
+from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.layers import (
     leaky_relu,
     resize_nearest_aligned,
@@ -154,7 +154,9 @@ class CoarseNetwork(keras.Model):
 class RefinementNetwork(keras.Model):
     """The second stage: (composed coarse picture, hole) -> refined, offsets."""
 
-    def __init__(self, *, width=1.0, padding="same", **kwargs):
+    def __init__(
+        self, *, width=1.0, padding="same", attention_memory_mb=MEMORY_MB, **kwargs
+    ):
         super().__init__(**kwargs)
         convolution = _hidden_layers(width, padding)
         self.hallucination_branch = [
@@ -174,7 +176,7 @@ class RefinementNetwork(keras.Model):
             convolution("pmconv5", 128),
             convolution("pmconv6", 128, activation="relu"),
         ]
-        self.attention = ContextualAttention(rate=2)
+        self.attention = ContextualAttention(rate=2, memory_mb=attention_memory_mb)
         self.attention_decoder = [
             convolution("pmconv9", 128),
             convolution("pmconv10", 128),

@@ -14,6 +14,8 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from inpainting_tf import untrusted
+
 
 def find(source):
     """The prefix of a checkpoint's files.
@@ -65,6 +67,7 @@ def read(prefix):
       ValueError: the checkpoint is damaged.
     """
     try:
+        untrusted.check_checkpoint(prefix)
         reader = tf.train.load_checkpoint(prefix)
         names = sorted(reader.get_variable_to_shape_map())
         return {name: np.asarray(reader.get_tensor(name)) for name in names}

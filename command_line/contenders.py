@@ -19,12 +19,11 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from baselines import classical
 from command_line import search_recipes, trained
 from command_line.parsing import UsageError
-from inpainting_tf import evaluation, images, training
+from inpainting_tf import evaluation, images, training, untrusted
 from inpainting_tf.run_folder import file_hash
 
 CLASSICAL = {
@@ -81,7 +80,12 @@ def open_all(texts, size, names):
     return opened
 
 
-def _open(text, size, names):
+def split_text(text, flag="methods"):
+    """Takes a contender's text apart: (label, source, checkpoint or "").
+
+    Raises:
+      UsageError: the label cannot be one.
+    """
     # A path may hold = and @ too.
     label, equals, source = text.partition("=")
     if not equals or os.sep in label:
@@ -92,9 +96,14 @@ def _open(text, size, names):
     label = label or _stem(os.path.normpath(source))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
         raise UsageError(
-            f"--methods={text}: the label {label!r} must be a letter or digit and then "
+            f"--{flag}={text}: the label {label!r} must be a letter or digit and then "
             "letters, digits and ._- only; write label=source"
         )
+    return label, source, checkpoint
+
+
+def _open(text, size, names):
+    label, source, checkpoint = split_text(text)
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:
         raise UsageError(f"--methods={text}: only a run folder has checkpoints (@)")
@@ -182,8 +191,13 @@ def _open_search(label, source, size, names):
     )
 
 
-def _open_saved_model(label, source, size, names):
-    loaded = tf.saved_model.load(source)
+def saved_model_signature(source):
+    """The signature of a SavedModel that completes: of floats, or else of bytes.
+
+    Raises:
+      UsageError: it has none with inputs image and mask and an output completed.
+    """
+    loaded = untrusted.load_saved_model(source)
     signature = loaded.signatures.get("float") or loaded.signatures.get(
         "serving_default"
     )
@@ -195,6 +209,35 @@ def _open_saved_model(label, source, size, names):
         )
     if "completed" not in signature.structured_outputs:
         raise UsageError(f"{source}: its signature has no output named completed")
+    return signature
+
+
+def completes(signature):
+    """What a signature of `saved_model_signature` computes, as a function of float32
+    images in [-1, 1] and masks of 0 and 1."""
+    in_bytes = signature.structured_input_signature[1]["image"].dtype == tf.uint8
+
+    def complete(image, mask):
+        if in_bytes:
+            image = images.to_uint8(image)
+            mask = tf.cast(mask * 255.0, tf.uint8)
+        completed = signature(image=image, mask=mask)["completed"]
+        return images.to_float(completed) if in_bytes else completed
+
+    return complete
+
+
+def saved_model_fingerprint(source):
+    """Text that changes with a SavedModel's graphs or weights."""
+    return (
+        f"saved_model {file_hash(os.path.join(source, 'saved_model.pb'))} "
+        f"{file_hash(os.path.join(source, 'variables', 'variables.index'))}"
+    )
+
+
+def _open_saved_model(label, source, size, names):
+    signature = saved_model_signature(source)
+    inputs = signature.structured_input_signature[1]
     for argument, channels in (("image", 3), ("mask", 1)):
         shape = inputs[argument].shape
         if not shape.is_compatible_with([None, size, size, channels]) or (
@@ -204,22 +247,12 @@ def _open_saved_model(label, source, size, names):
                 f"{source} takes {argument}s of shape {tuple(shape)}; this protocol "
                 f"needs any number of {size}x{size}x{channels}"
             )
-    in_bytes = inputs["image"].dtype == tf.uint8
-
-    def complete(batch):
-        image, mask = batch["image"], batch["mask"]
-        if in_bytes:
-            image = images.to_uint8(image)
-            mask = tf.cast(mask * 255.0, tf.uint8)
-        completed = signature(image=image, mask=mask)["completed"]
-        return images.to_float(completed) if in_bytes else completed
-
+    complete = completes(signature)
     return Contender(
         label,
         f"SavedModel {source}",
-        f"saved_model {file_hash(os.path.join(source, 'saved_model.pb'))} "
-        f"{file_hash(os.path.join(source, 'variables', 'variables.index'))}",
-        complete,
+        saved_model_fingerprint(source),
+        lambda batch: complete(batch["image"], batch["mask"]),
     )
 
 
@@ -262,8 +295,7 @@ def _open_pictures(label, source, size, names):
         for name in batch["names"]:
             path = by_stem[_stem(name)]
             try:
-                with open(path, "rb") as file:
-                    pictures.append(images.decode(file.read()))
+                pictures.append(images.decode(images.read(path)))
             except images.ImageError as error:
                 raise UsageError(f"--methods={label}: {path}: {error}") from None
         return images.to_float(np.stack(pictures))
@@ -278,9 +310,8 @@ def _open_pictures(label, source, size, names):
 
 def _check_size(path, size):
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-    except OSError:
+        width, height = images.header_size(images.read(path))
+    except images.ImageError:
         raise UsageError(f"{path} cannot be read as a picture") from None
     if (width, height) != (size, size):
         raise UsageError(

@@ -8,7 +8,7 @@ from absl import flags
 
 from command_line import method_flags
 from command_line.parsing import UsageError
-from inpainting_tf import data, masks
+from inpainting_tf import data, images, masks
 
 FLAGS = flags.FLAGS
 
@@ -143,7 +143,7 @@ def loader(source, on_broken=None):
 
 
 def report_unusable(broken, say, whole_list=None, fate="replaced"):
-    """Names the pictures that had to be skipped.
+    """Counts the pictures that had to be skipped by reason, and names some.
 
     Args:
       broken: dict name -> reason.
@@ -151,8 +151,11 @@ def report_unusable(broken, say, whole_list=None, fate="replaced"):
       whole_list: path of the file that names them all, if there is one.
       fate: what became of them.
     """
+    if broken:
+        kinds = images.count_by_kind(broken.values())
+        say(f"unusable pictures, {fate}: {len(broken)}: {kinds}")
     for name, reason in sorted(broken.items())[:5]:
-        say(f"unusable picture, {fate}: {name}: {reason}")
+        say(f"unusable picture, {fate}: {images.in_one_line(name)}: {reason}")
     if len(broken) > 5:
         where = f", all in {os.path.normpath(whole_list)}" if whole_list else ""
         say(f"and {len(broken) - 5} more{where}")

@@ -39,6 +39,14 @@ _FLAGS = {
         {},
         "False leaves the fuse step out (ablation).",
     ),
+    "attention_memory_mb": (
+        _FLOAT,
+        {"lower_bound": 1e-6},
+        (
+            "Memory for the attention's scores; what needs more goes by blocks of "
+            "rows, with the same results."
+        ),
+    ),
     "local_discriminator": (_BOOL, {}, "False leaves it out (ablation)."),
     "local_patch_size": (
         _INTEGER,

@@ -8,7 +8,7 @@ from absl import flags
 from baselines.methods import METHODS
 from command_line import method_flags
 from command_line.parsing import UsageError
-from inpainting_tf import run_folder
+from inpainting_tf import run_folder, untrusted
 from inpainting_tf.checkpoints import Checkpoints
 
 
@@ -105,6 +105,7 @@ def checkpoint_prefix(run_dir, checkpoint):
     folder = newest = os.path.join(run_dir, "checkpoints")
     if checkpoint == "best":
         folder = os.path.join(folder, "best")
+    untrusted.keep_checkpoints_inside(folder)
     prefix = tf.train.latest_checkpoint(folder)
     if prefix is not None and checkpoint not in ("newest", "best"):
         prefix = os.path.join(folder, f"step-{checkpoint}")

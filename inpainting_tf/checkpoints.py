@@ -16,6 +16,7 @@ import shutil
 import keras
 import tensorflow as tf
 
+from inpainting_tf import untrusted
 from inpainting_tf.run_folder import write_text
 
 
@@ -53,12 +54,15 @@ class Checkpoints:
 
     def _manager(self, folder, keep):
         def manage():
+            untrusted.keep_checkpoints_inside(folder)
             return tf.train.CheckpointManager(
                 self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
             )
 
         try:
             return manage()
+        except untrusted.UntrustedError:
+            raise
         except ValueError:  # The list of checkpoints is empty or damaged.
             _list_anew(folder)
             return manage()
@@ -85,6 +89,7 @@ class Checkpoints:
         if path is None:
             return 0
         try:
+            untrusted.check_checkpoint(path)
             if weights_only:
                 weights = tf.train.Checkpoint(weights=self._weights, step=self.step)
                 status = weights.restore(path).expect_partial()
@@ -226,6 +231,7 @@ def damage(path):
       what is wrong with it, in a few words; None for a whole one.
     """
     try:
+        untrusted.check_checkpoint(path)
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)

@@ -26,7 +26,8 @@ additions, with kernel_size**2 times fewer multiplications in matching and four 
 fewer in pasting, and no loop over examples.
 
 Scores are stored as `[B, h, w, h', w']`: foreground row and column, background row
-and column. Memory grows with (h w h' w'): 4 MB per example and copy at 32 x 32.
+and column. Memory grows with (h w h' w'): 4 MB per example and copy at 32 x 32. Where
+they do not fit into `memory_mb`, the diagonal form goes by blocks of foreground rows.
 On GPUs with TensorFloat-32, products lose precision unless
 `tf.config.experimental.enable_tensor_float_32_execution(False)` is set.
 """
@@ -35,12 +36,29 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from inpainting_tf.attention_blocks import (
+    attend_in_blocks,
+    halo_rows,
+    rows_per_block,
+)
+from inpainting_tf.attention_stages import (
+    add_shifted,
+    attend,
+    blocks_of,
+    ceil_div,
+    patch_norm,
+    patch_norms,
+    picture_of,
+    reduce_features,
+    sizes,
+    valid_patches,
+)
 from inpainting_tf.layers import resize_nearest_aligned
 
-# Background patches with a smaller L2 norm are divided by this floor instead.
-MIN_PATCH_NORM = 1e-4
 # Patches of 2 rate x 2 rate at stride rate: four of them cover each inner pixel.
 PATCHES_PER_PIXEL = 4
+# For the scores of all pairs; what needs more goes by blocks of rows.
+MEMORY_MB = 1024.0
 
 
 def contextual_attention(
@@ -55,6 +73,7 @@ def contextual_attention(
     softmax_scale=10.0,
     fuse=True,
     form="diagonal",
+    memory_mb=MEMORY_MB,
 ):
     """Rebuilds the foreground from background patches (Yu et al. 2018, section 4.1).
 
@@ -70,6 +89,9 @@ def contextual_attention(
       softmax_scale: factor on the scores before the softmax.
       fuse: whether to propagate attention.
       form: "diagonal" (fast) or "patches" (the paper's wording); equal results.
+      memory_mb: about how much memory the diagonal form may take for scores. Where
+        all pairs need more, it goes by blocks of rows, see `attention_blocks`: equal
+        results, more work, no second derivatives; at least one row at a time.
 
     Returns:
       output: `[B, H, W, C]` float32. All-zero where the whole background is masked;
@@ -80,39 +102,59 @@ def contextual_attention(
     Raises:
       ValueError: wrong shapes or arguments.
     """
-    _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form)
+    _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form, memory_mb)
     foreground = tf.cast(foreground, tf.float32)
     background = tf.cast(background, tf.float32)
     if mask is not None:
         mask = tf.cast(mask, tf.float32)
     _check_shapes(foreground, background, mask)
-    match, sum_diagonals, paste = {
-        "patches": (_match_patches, _convolve_with_identity, _paste_patches),
-        "diagonal": (_match_diagonal, _add_shifted_diagonals, _paste_diagonal),
-    }[form]
-
-    reduced_foreground = _reduce(foreground, rate)
-    reduced_background = _reduce(background, rate)
-    scores = match(reduced_foreground, reduced_background, kernel_size)
-    if fuse:
-        scores = _propagate(scores, fuse_kernel_size, sum_diagonals)
+    reduced_foreground = reduce_features(foreground, rate)
+    reduced_background = reduce_features(background, rate)
     if mask is None:
         mask = tf.zeros_like(background[:1, :, :, :1])
-    valid = _valid_patches(_reduce(mask, rate), kernel_size)
-    attention = _attend(scores, valid, softmax_scale)
-    output = paste(attention, background, _sizes(foreground), rate)
-    return output, _offsets(attention)
+    valid = valid_patches(reduce_features(mask, rate), kernel_size)
 
+    if form == "patches":
+        scores = _match_patches(reduced_foreground, reduced_background, kernel_size)
+        if fuse:
+            scores = _propagate(scores, fuse_kernel_size, _convolve_with_identity)
+        attention = attend(scores, valid, softmax_scale)
+        output = _paste_patches(attention, background, sizes(foreground), rate)
+        best = _most_attended(attention)
+        return output, _offsets(best, sizes(reduced_background)[2])
 
-# ---------------------------------------------------------------- 1. reduce
+    blocks = blocks_of(background, rate)
 
+    def all_at_once():
+        scores = _match_diagonal(reduced_foreground, reduced_background, kernel_size)
+        if fuse:
+            scores = _propagate(scores, fuse_kernel_size, _add_shifted_diagonals)
+        attention = attend(scores, valid, softmax_scale)
+        return _paste_diagonal(attention, blocks), _most_attended(attention)
 
-def _reduce(x, rate):
-    """`[B, H, W, C]` -> `[B, ceil(H / rate), ceil(W / rate), C]`, corners aligned."""
-    if rate == 1:
-        return x
-    _, height, width, _ = _sizes(x)
-    return resize_nearest_aligned(x, _ceil_div(height, rate), _ceil_div(width, rate))
+    _, rows, width, _ = sizes(reduced_foreground)
+    reach = fuse_kernel_size if fuse else 1
+    halo = halo_rows(width, kernel_size, reach)
+    features = (reduced_foreground, reduced_background)
+    # A block's columns wrap round once, which needs more rows than one step reaches.
+    fits = (rows_per_block(*features, memory_mb, 0) >= rows) | (rows <= reach // 2)
+    if fits is True:
+        output, best = all_at_once()
+    else:
+        output, best = attend_in_blocks(
+            *features,
+            valid,
+            blocks,
+            kernel_size=kernel_size,
+            fuse_kernel_size=reach,
+            softmax_scale=softmax_scale,
+            rows=rows_per_block(*features, memory_mb, halo),
+            at_once=(fits, all_at_once) if tf.is_tensor(fits) else None,
+        )
+    _, height, width, _ = sizes(foreground)
+    output = picture_of(output, height, width, rate) / PATCHES_PER_PIXEL
+    output.set_shape(foreground.shape)
+    return output, _offsets(best, sizes(reduced_background)[2])
 
 
 # ---------------------------------------------------------------- 2. match
@@ -120,10 +162,10 @@ def _reduce(x, rate):
 
 def _match_patches(foreground, background, kernel_size):
     """Convolves the foreground with the normalised background patches."""
-    _, height, width, channels = _sizes(background)
+    _, height, width, channels = sizes(background)
     patches = _extract_patches(background, kernel_size, stride=1)
     squares = tf.reduce_sum(tf.square(patches), axis=-1, keepdims=True)
-    patches /= _norm(squares)
+    patches /= patch_norm(squares)
 
     def match_one(example):
         foreground, patches = example
@@ -132,14 +174,14 @@ def _match_patches(foreground, background, kernel_size):
         return tf.nn.conv2d(foreground[tf.newaxis], kernels, 1, "SAME")[0]
 
     scores = tf.map_fn(match_one, (foreground, patches), fn_output_signature=tf.float32)
-    batch, rows, columns, _ = _sizes(foreground)
+    batch, rows, columns, _ = sizes(foreground)
     return tf.reshape(scores, [batch, rows, columns, height, width])
 
 
 def _match_diagonal(foreground, background, kernel_size):
     """Multiplies every pair of positions once, then adds the pairs of each patch."""
-    batch, rows, columns, channels = _sizes(foreground)
-    _, height, width, _ = _sizes(background)
+    batch, rows, columns, channels = sizes(foreground)
+    _, height, width, _ = sizes(background)
     products = tf.matmul(
         tf.reshape(foreground, [batch, rows * columns, channels]),
         tf.reshape(background, [batch, height * width, channels]),
@@ -148,18 +190,11 @@ def _match_diagonal(foreground, background, kernel_size):
     products = tf.reshape(products, [batch, rows, columns, height, width])
     # The two patches of a pair step together, first through rows, then columns.
     pad = kernel_size // 2
-    scores = _add_shifted(products, (1, 3), kernel_size, pad)
-    scores = _add_shifted(scores, (2, 4), kernel_size, pad)
+    scores = add_shifted(products, {1: pad, 3: pad}, kernel_size)
+    scores = add_shifted(scores, {2: pad, 4: pad}, kernel_size)
 
-    squares = tf.reduce_sum(tf.square(background), axis=-1, keepdims=True)
-    ones = tf.ones([kernel_size, kernel_size, 1, 1])
-    norm = _norm(tf.nn.conv2d(squares, ones, 1, "SAME"))
+    norm = patch_norms(background, kernel_size)
     return scores / tf.reshape(norm, [batch, 1, 1, height, width])
-
-
-def _norm(sum_of_squares):
-    # The floor comes before the root, whose derivative at zero is infinite.
-    return tf.sqrt(tf.maximum(sum_of_squares, MIN_PATCH_NORM**2))
 
 
 # ---------------------------------------------------------------- 3. propagate
@@ -174,7 +209,7 @@ def _propagate(scores, fuse_kernel_size, sum_diagonals):
     # Row by row first. The transposition makes the second pass go column by column,
     # and then restores the order.
     for _ in range(2):
-        batch, rows, columns, height, width = _sizes(scores)
+        batch, rows, columns, height, width = sizes(scores)
         matrix = tf.reshape(scores, [batch, rows * columns, height * width])
         matrix = sum_diagonals(matrix, fuse_kernel_size)
         scores = tf.reshape(matrix, [batch, rows, columns, height, width])
@@ -188,32 +223,7 @@ def _convolve_with_identity(matrix, size):
 
 
 def _add_shifted_diagonals(matrix, size):
-    return _add_shifted(matrix, (1, 2), size, pad=size // 2)
-
-
-# ---------------------------------------------------------------- 4. attend
-
-
-def _valid_patches(mask, kernel_size):
-    """1 where no pixel of the patch is missing, else 0: `[B, 1, 1, h', w']`."""
-    missing = tf.nn.max_pool2d(mask, kernel_size, 1, "SAME")
-    valid = tf.cast(missing <= 0, tf.float32)
-    batch, height, width, _ = _sizes(valid)
-    return tf.stop_gradient(tf.reshape(valid, [batch, 1, 1, height, width]))
-
-
-def _attend(scores, valid, softmax_scale):
-    """Softmax over background positions; weights of invalid patches are zero.
-
-    Invalid patches enter the softmax with logit 0 rather than minus infinity, and
-    the remaining weights are not renormalised: their sum may be below 1.
-    """
-    shape = _sizes(scores)
-    batch, rows, columns, height, width = shape
-    logits = tf.reshape(
-        scores * valid * softmax_scale, [batch, rows, columns, height * width]
-    )
-    return tf.reshape(tf.nn.softmax(logits), shape) * valid
+    return add_shifted(matrix, {1: size // 2, 2: size // 2}, size)
 
 
 # ---------------------------------------------------------------- 5. paste
@@ -221,7 +231,7 @@ def _attend(scores, valid, softmax_scale):
 
 def _paste_patches(attention, background, output_shape, rate):
     """Transposed convolution of the attention with the raw background patches."""
-    batch, rows, columns, height, width = _sizes(attention)
+    batch, rows, columns, height, width = sizes(attention)
     _, out_height, out_width, channels = output_shape
     size = 2 * rate
     patches = _extract_patches(background, size, stride=rate)
@@ -243,55 +253,39 @@ def _paste_patches(attention, background, output_shape, rate):
     return tf.reshape(output, output_shape) / PATCHES_PER_PIXEL
 
 
-def _paste_diagonal(attention, background, output_shape, rate):
+def _paste_diagonal(attention, blocks):
     """Sums the attention to each block of rate x rate pixels, then copies blocks.
 
     A patch is 2 x 2 blocks. The block at (m, n) of the output takes the block at
     (m', n') of the background from the patches that start there and from those that
     start one block earlier, on both sides alike: two shifted additions per axis.
     """
-    batch, rows, columns, height, width = _sizes(attention)
-    _, out_height, out_width, channels = output_shape
-    weights = _add_shifted(attention, (1, 3), 2, pad=1)
-    weights = _add_shifted(weights, (2, 4), 2, pad=1)
+    batch, rows, columns, height, width = sizes(attention)
+    weights = add_shifted(attention, {1: 1, 3: 1}, 2)
+    weights = add_shifted(weights, {2: 1, 4: 1}, 2)
     weights = tf.reshape(
         weights, [batch, (rows + 1) * (columns + 1), (height + 1) * (width + 1)]
     )
-
-    _, in_height, in_width, _ = _sizes(background)
-    rows_padding = _block_padding(in_height, rate)
-    columns_padding = _block_padding(in_width, rate)
-    padded = tf.pad(background, [(0, 0), rows_padding, columns_padding, (0, 0)])
-    # space_to_depth refuses blocks of a single pixel, which are there already.
-    blocks = tf.nn.space_to_depth(padded, rate) if rate > 1 else padded
-    depth = rate * rate * channels
-    blocks = tf.reshape(blocks, [batch, (height + 1) * (width + 1), depth])
-
-    output = tf.matmul(weights, blocks)
-    output = tf.reshape(output, [batch, rows + 1, columns + 1, depth])
-    output = tf.nn.depth_to_space(output, rate) if rate > 1 else output
-    top, _ = _block_padding(out_height, rate)
-    left, _ = _block_padding(out_width, rate)
-    output = output[:, top : top + out_height, left : left + out_width]
-    return output / PATCHES_PER_PIXEL
-
-
-def _block_padding(size, rate):
-    """SAME padding of patches of side 2 rate at stride rate: before and after."""
-    padding = (_ceil_div(size, rate) + 1) * rate - size
-    return padding // 2, padding - padding // 2
+    depth = sizes(blocks)[-1]
+    output = tf.matmul(weights, tf.reshape(blocks, [batch, -1, depth]))
+    return tf.reshape(output, [batch, rows + 1, columns + 1, depth])
 
 
 # ---------------------------------------------------------------- 6. offsets
 
 
-def _offsets(attention):
-    """Attended minus own position, `[B, h, w, 2]` int32; lowest index on ties."""
-    batch, rows, columns, height, width = _sizes(attention)
+def _most_attended(attention):
+    """Index of the background position, `[B, h, w]` int32; lowest index on ties."""
+    batch, rows, columns, height, width = sizes(attention)
     flat = tf.reshape(attention, [batch, rows, columns, height * width])
-    best = tf.argmax(flat, axis=-1, output_type=tf.int32)
-    row = best // width - tf.range(rows)[:, tf.newaxis]
-    column = best % width - tf.range(columns)
+    return tf.argmax(flat, axis=-1, output_type=tf.int32)
+
+
+def _offsets(best, width_behind):
+    """Attended minus own position, `[B, h, w, 2]` int32."""
+    _, rows, columns = sizes(best)
+    row = best // width_behind - tf.range(rows)[:, tf.newaxis]
+    column = best % width_behind - tf.range(columns)
     return tf.stack([row, column], axis=-1)
 
 
@@ -378,10 +372,11 @@ class ContextualAttention(keras.layers.Layer):
         softmax_scale=10.0,
         fuse=True,
         form="diagonal",
+        memory_mb=MEMORY_MB,
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
-        _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form)
+        _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form, memory_mb)
         self.arguments = {
             "kernel_size": kernel_size,
             "stride": stride,
@@ -390,6 +385,7 @@ class ContextualAttention(keras.layers.Layer):
             "softmax_scale": softmax_scale,
             "fuse": fuse,
             "form": form,
+            "memory_mb": memory_mb,
         }
 
     def call(self, foreground, background, hole=None):
@@ -402,42 +398,17 @@ class ContextualAttention(keras.layers.Layer):
 # ---------------------------------------------------------------- helpers
 
 
-def _add_shifted(x, axes, taps, pad):
-    """Sum of `taps` copies of x, zero-padded, each one step further on both axes."""
-    paddings = [[pad, pad] if axis in axes else [0, 0] for axis in range(len(x.shape))]
-    sizes = [
-        size + 2 * pad - (taps - 1) if axis in axes else size
-        for axis, size in enumerate(_sizes(x))
-    ]
-    padded = tf.pad(x, paddings)
-    begins = [
-        [tap if axis in axes else 0 for axis in range(len(sizes))]
-        for tap in range(taps)
-    ]
-    return tf.add_n([tf.slice(padded, begin, sizes) for begin in begins])
-
-
 def _extract_patches(x, size, stride):
     """`[B, H, W, C]` -> `[B, patches, size * size * C]`, SAME, row-major."""
-    batch, height, width, channels = _sizes(x)
+    batch, height, width, channels = sizes(x)
     patches = tf.image.extract_patches(
         x, [1, size, size, 1], [1, stride, stride, 1], [1, 1, 1, 1], "SAME"
     )
-    count = _ceil_div(height, stride) * _ceil_div(width, stride)
+    count = ceil_div(height, stride) * ceil_div(width, stride)
     return tf.reshape(patches, [batch, count, size * size * channels])
 
 
-def _ceil_div(size, divisor):
-    return -(-size // divisor)
-
-
-def _sizes(x):
-    """Sizes of x: ints where they are known, scalar tensors elsewhere."""
-    dynamic = tf.shape(x)
-    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]
-
-
-def _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form):
+def _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form, memory_mb):
     odd = {"kernel_size": kernel_size, "fuse_kernel_size": fuse_kernel_size}
     for name, size in odd.items():
         if size < 1 or size % 2 == 0:
@@ -454,6 +425,10 @@ def _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form):
     if form not in ("diagonal", "patches"):
         raise ValueError(
             f'contextual_attention: form must be "diagonal" or "patches", got {form!r}'
+        )
+    if memory_mb <= 0:
+        raise ValueError(
+            f"contextual_attention: memory_mb must be above 0, got {memory_mb}"
         )
 
 

@@ -89,12 +89,14 @@ class Loader:
             count = len(self.broken)
             if self._on_broken is not None:
                 self._on_broken(name, reason)
-        if count > self._max_broken:
-            raise self._fail(
-                f"{self._source.description}: {count} of {len(self._source)} pictures "
-                f"are unusable, more than --max_broken_share={self._max_broken_share:g}"
-                f" allows; the last: {name}: {reason}"
-            )
+            if count <= self._max_broken:
+                return
+            kinds = images.count_by_kind(self.broken.values())
+        raise self._fail(
+            f"{self._source.description}: {count} of {len(self._source)} pictures "
+            f"are unusable, more than --max_broken_share={self._max_broken_share:g}"
+            f" allows ({kinds}); the last: {images.in_one_line(name)}: {reason}"
+        )
 
     def _fail(self, message):
         with self._lock:

@@ -22,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf import images
+from inpainting_tf import images, untrusted
 
 INCEPTION_SIZE = 299
 INCEPTION_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -93,7 +93,9 @@ def saved_model_features(path):
       ValueError: no SavedModel, or not with such a signature.
     """
     try:
-        model = tf.saved_model.load(path)
+        model = untrusted.load_saved_model(path)
+    except untrusted.UntrustedError:
+        raise
     except Exception as error:  # noqa: BLE001 - loading raises many types
         reason = str(error).strip().splitlines()
         reason = reason[0] if reason else type(error).__name__

@@ -17,8 +17,13 @@ from inpainting_tf.image_files import (  # noqa: F401 - used as images.decode et
     FORMATS,
     MAX_PIXELS,
     ImageError,
+    count_by_kind,
     decode,
     find_files,
+    header_size,
+    in_one_line,
+    kind_of,
+    read,
     write_png,
 )
 
@@ -40,7 +45,9 @@ def crop_region(height, width, crop):
     shorter = min(height, width)
     side = shorter if crop == "square" else int(crop)
     if side > shorter:
-        raise ImageError(f"{width}x{height} is smaller than the {side}x{side} crop")
+        raise ImageError(
+            f"too small: {width}x{height} is smaller than the {side}x{side} crop"
+        )
     return (height - side) // 2, (width - side) // 2, side
 
 
@@ -61,7 +68,9 @@ def crop_square(pixels, crop, size):
     """
     top, left, side = crop_region(*pixels.shape[:2], crop)
     if side < size:
-        raise ImageError(f"the {side}x{side} crop is smaller than {size}x{size}")
+        raise ImageError(
+            f"too small: the {side}x{side} crop is smaller than {size}x{size}"
+        )
     return pixels[top : top + side, left : left + side]
 
 

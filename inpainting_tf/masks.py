@@ -275,9 +275,8 @@ def load_bank(folder, height, width):
 
 def _load_mask(path, height, width):
     try:
-        with open(path, "rb") as file:
-            grey = images.decode(file.read()).mean(axis=-1)
-    except (OSError, images.ImageError) as error:
+        grey = images.decode(images.read(path)).mean(axis=-1)
+    except images.ImageError as error:
         raise ValueError(
             f"mask {path} cannot be read ({error}); repair or remove it"
         ) from None

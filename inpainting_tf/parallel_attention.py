@@ -26,7 +26,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, images, losses, masks
-from inpainting_tf.contextual_attention import ContextualAttention
+from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.layers import leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import (
     adam,
@@ -80,6 +80,7 @@ class CompletionNetwork(keras.Model):
         attention_branch=True,
         attention_rate=2,
         attention_propagation=True,
+        attention_memory_mb=MEMORY_MB,
         **kwargs,
     ):
         """
@@ -88,6 +89,8 @@ class CompletionNetwork(keras.Model):
           attention_branch: False leaves the branch out (ablation).
           attention_rate: downscaling inside the contextual attention.
           attention_propagation: False skips the fuse step (ablation).
+          attention_memory_mb: above which attention goes by blocks of rows, see
+            `contextual_attention`; results are the same.
           **kwargs: of keras.Model.
 
         Raises:
@@ -102,7 +105,9 @@ class CompletionNetwork(keras.Model):
         if attention_branch:
             self.attention_encoder = _encoder(scaled, last_activation="relu")
             self.attention = ContextualAttention(
-                rate=attention_rate, fuse=attention_propagation
+                rate=attention_rate,
+                fuse=attention_propagation,
+                memory_mb=attention_memory_mb,
             )
             self.attention_decoder = [
                 _convolution(scaled(256), 3),
@@ -217,6 +222,7 @@ class ParallelAttention(keras.Model):
         attention_branch=True,
         attention_rate=2,
         attention_propagation=True,
+        attention_memory_mb=MEMORY_MB,
         local_discriminator=True,
         adversarial_weight=1.0,
         learning_rate=1e-4,
@@ -233,8 +239,8 @@ class ParallelAttention(keras.Model):
           width: multiplier on all channel counts, 1 = as published.
           local_patch_size: side of the local discriminator's patch; None for 7/16 of
             the image (56 at 128, as in the paper).
-          attention_branch, attention_rate, attention_propagation: see
-            CompletionNetwork.
+          attention_branch, attention_rate, attention_propagation,
+            attention_memory_mb: see CompletionNetwork.
           local_discriminator: False leaves it out (ablation).
           adversarial_weight: alpha, weight of the adversarial loss beside the context
             loss; 0 trains the completion network alone. The paper gives none; GLCIC's
@@ -283,6 +289,7 @@ class ParallelAttention(keras.Model):
                 attention_branch=attention_branch,
                 attention_rate=attention_rate,
                 attention_propagation=attention_propagation,
+                attention_memory_mb=attention_memory_mb,
                 name=name,
             )
             network(

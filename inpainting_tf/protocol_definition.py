@@ -39,7 +39,7 @@ import json
 import os
 import tomllib
 
-from inpainting_tf import masks, metrics, protocol_masks, synthetic_faces
+from inpainting_tf import masks, metrics, protocol_masks, synthetic_faces, untrusted
 
 RULES = tuple(rule for rule in masks.RULES if rule != "folder")
 
@@ -263,6 +263,10 @@ def _check_images(table):
         _require(
             crop in (None, "square"), f'[images] crop = {crop!r}: "square" or a side'
         )
+    _require(
+        untrusted.stays_inside(table.get("list", "none")),
+        f"[images] list = {table.get('list')!r}: must stay in the protocol's folder",
+    )
     splits, groups = table.get("splits", []), table.get("groups", [])
     if "splits" in table:
         _require(

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from inpainting_tf import images, protocol_masks, synthetic_faces
+from inpainting_tf import images, protocol_masks, synthetic_faces, untrusted
 from inpainting_tf.protocol_definition import ProtocolError
 
 _THUMBNAIL = 4  # Side of the thumbnail.
@@ -145,6 +145,11 @@ def find_images(protocol, data_dir):
         )
     paths, absent = [], []
     for name in protocol.names:
+        if not untrusted.stays_inside(name):
+            raise ProtocolError(
+                f"protocol {protocol.name}: {images.in_one_line(name)} leaves the "
+                "folder of its images, where paths start and have to stay"
+            )
         candidates = [name, os.path.basename(name)]
         candidates = [os.path.join(data_dir, candidate) for candidate in candidates]
         path = next((c for c in candidates if os.path.isfile(c)), None)
@@ -256,8 +261,7 @@ class Examples:
         """Example `index` as uint8 [side, side, 3], of a file with the right bytes."""
         name, path = self.protocol.names[index], self._paths[index]
         try:
-            with open(path, "rb") as file:
-                data = file.read()
+            data = images.read(path)
             found = hashlib.sha256(data).hexdigest()
             if self.protocol.contents and found != self.protocol.contents[index]:
                 self._refuse(
@@ -270,8 +274,6 @@ class Examples:
             return images.crop_square(pixels, self.protocol.crop, self.protocol.size)
         except images.ImageError as error:
             self._refuse(name, "a usable picture", str(error), f"replace {path}")
-        except OSError as error:
-            self._refuse(name, "a readable file", error.strerror, f"repair {path}")
 
     def _draw_faces(self, indices):
         """int64 [B] -> uint8 [B, S, S, 3], each face of its own population."""

@@ -20,7 +20,7 @@ import hashlib
 import io
 import os
 
-from inpainting_tf import metrics, protocol_examples
+from inpainting_tf import metrics, protocol_examples, untrusted
 from inpainting_tf.protocol_definition import (
     ProtocolError,
     list_name,
@@ -76,6 +76,8 @@ def read(path_or_name):
         found = protocol_examples.probe(protocol)
         if not protocol_examples.nearly_equal(found, protocol.image_path):
             refuse("decoding, cropping, resizing", protocol.image_path, found, older)
+    if not untrusted.stays_inside(frozen["examples"]):
+        refuse(path, "examples beside it", frozen["examples"], again)
     examples_path = os.path.join(folder, frozen["examples"])
     rows, found = read_list(examples_path, protocol.example_columns)
     if found != frozen["examples_sha256"]:

@@ -120,8 +120,8 @@ def read_flags(run_dir):
 def note_unusable(run_dir, name, reason):
     """Adds a picture to unusable_pictures.txt, once; returns the file's path."""
     path = os.path.join(run_dir, "unusable_pictures.txt")
-    # A file name may hold bytes that are no text.
-    line = os.fsencode(f"{name}: {reason}\n")
+    # A file name may hold bytes that are no text, and line ends.
+    line = os.fsencode(images.in_one_line(f"{name}: {reason}") + "\n")
     with open(path, "ab+") as file:
         file.seek(0)
         if line not in file.readlines():

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from inpainting_tf import images, synthetic_faces
+from inpainting_tf import images, synthetic_faces, untrusted
 
 # What data sets call the part that training may choose by, in order of preference.
 VALIDATION_NAMES = ("validation", "val", "test")
@@ -48,11 +48,7 @@ class FileSource:
 
     def read(self, index):
         """Returns the file's bytes. Raises ImageError where it cannot be read."""
-        try:
-            with open(self.name(index), "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise images.ImageError(error.strerror or str(error)) from None
+        return images.read(self.name(index))
 
 
 class TfdsSource:
@@ -221,9 +217,12 @@ def _list_partitions(list_file, folder):
     inside = os.path.join(folder, list_file)
     list_file = inside if os.path.exists(inside) else list_file
     try:
-        with open(list_file, newline="", encoding="utf-8") as file:
+        # Spreadsheets begin a file with a mark; names may be bytes that are no text.
+        with open(
+            list_file, newline="", encoding="utf-8-sig", errors="surrogateescape"
+        ) as file:
             rows = _list_rows(file, list_file)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise DataError(f"--data_list={list_file}: {_first_line(error)}") from None
     if not rows:
         raise DataError(f"--data_list={list_file}: the list is empty")
@@ -240,11 +239,19 @@ def _list_partitions(list_file, folder):
                 f"--data_list={list_file}: no partition {partition!r}, only "
                 f"{', '.join(partitions) or 'none at all'}"
             )
-        absent = [n for n in names if not os.path.isfile(os.path.join(folder, n))]
+        outside = [n for n in names if not untrusted.stays_inside(n)]
+        if outside:
+            raise DataError(
+                f"--data_list={list_file}: {images.in_one_line(outside[0])} leaves "
+                f"--data_dir={folder}, where paths start and have to stay"
+            )
+        # What is there and cannot be read, such as a broken link, is for the loader.
+        absent = [n for n in names if not os.path.lexists(os.path.join(folder, n))]
         if absent:
             raise DataError(
                 f"--data_list={list_file}: {len(absent)} of {len(names)} files are not "
-                f"there, the first is {absent[0]}; paths start at --data_dir={folder}"
+                f"there, the first is {images.in_one_line(absent[0])}; paths start at "
+                f"--data_dir={folder}"
             )
         return FileSource(folder, names, f"list {list_file} {partition or ''}".strip())
 
@@ -318,6 +325,12 @@ def _tfds_builder(name, data_dir):
     """The TFDS builder of a data set, which is prepared where that is not done yet."""
     import tensorflow_datasets as tfds  # Slow to import; only TFDS users pay for it.
 
+    try:
+        untrusted.check_features(
+            os.path.expanduser(data_dir or tfds.core.constants.DATA_DIR), name
+        )
+    except untrusted.UntrustedError as error:
+        raise DataError(f"--dataset={name}: {error}") from None
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
     except Exception as error:  # noqa: BLE001 - TFDS raises many types

@@ -54,9 +54,11 @@ class LocalModel:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         import tensorflow as tf  # Takes seconds; only --check needs it.
 
+        from inpainting_tf import untrusted
+
         self._tf = tf
         try:
-            self._model = tf.saved_model.load(path, tags=["serve"])
+            self._model = untrusted.load_saved_model(path, tags=["serve"])
         except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
             raise LocalModelError(
                 f"--check={path} cannot be loaded: {in_one_line(error)}"

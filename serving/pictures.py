@@ -25,7 +25,8 @@ class PairingError(ValueError):
 class Pair:
     """One photo, its mask, and the file that its completion is written to: paths.
 
-    `mask` may be None: then there is none, and `reason` says what was looked for.
+    `mask` may be None: then there is none, and `reason` says what was looked for, if
+    anything was.
     """
 
     photo: str
@@ -48,7 +49,8 @@ def pair_up(photo, mask, output, model):
     Args:
       photo: a picture file, or a folder: then every picture below it is a photo.
       mask: a picture file, used for every photo; or a folder that holds each photo's
-        mask at the same place under the same name, with any picture extension.
+        mask at the same place under the same name, with any picture extension. None:
+        the pairs have no masks.
       output: for one photo a .png file, or a folder; for a folder a folder. None:
         beside the photo or folder, with the model's name added.
       model: the model's name.
@@ -60,10 +62,11 @@ def pair_up(photo, mask, output, model):
       PairingError: a path that does not exist, folders that hold each other, no photo,
         an output that is no .png file, or two photos that would share an output.
     """
-    for path in (photo, mask):
+    inputs = [path for path in (photo, mask) if path is not None]
+    for path in inputs:
         if not os.path.exists(path):
             raise PairingError(f"{path}: no such file or folder")
-    masks = _by_name(mask) if os.path.isdir(mask) else None
+    masks = _by_name(mask) if mask is not None and os.path.isdir(mask) else None
     if not os.path.isdir(photo):
         name = os.path.splitext(os.path.basename(photo))[0]
         if output is None:
@@ -74,7 +77,7 @@ def pair_up(photo, mask, output, model):
             raise PairingError(
                 f"--output={output} must end in .png or be an existing folder"
             )
-        if any(os.path.realpath(output) == os.path.realpath(p) for p in (photo, mask)):
+        if any(os.path.realpath(output) == os.path.realpath(p) for p in inputs):
             raise PairingError(f"--output={output} would overwrite an input")
         return [_pair(photo, name, mask, masks, output)]
 
@@ -146,14 +149,13 @@ def load(pair):
     if pair.mask is None:
         raise PictureError(pair.reason)
     photo = _decode(pair.photo, "photo")
-    grey = _decode(pair.mask, "mask").mean(axis=-1)
-    if photo.shape[:2] != grey.shape:
+    mask = _decode(pair.mask, "mask")
+    if photo.shape != mask.shape:
         raise PictureError(
-            f"the photo is {_size(photo)} and the mask {pair.mask} is {_size(grey)}; "
+            f"the photo is {_size(photo)} and the mask {pair.mask} is {_size(mask)}; "
             "they must be of one size"
         )
-    # The threshold of --mask=folder in training; masks of 0 and 1 are common too.
-    missing = grey > (127 if grey.max() > 1 else 0)
+    missing = image_files.missing_pixels(mask)
     if not missing.any():
         raise PictureError(
             f"the mask {pair.mask} has no missing pixel (grey above 127, or 1 beside 0)"
@@ -185,10 +187,7 @@ def check_answer(completed_png, missing):
 
 def _decode(path, role):
     try:
-        with open(path, "rb") as file:
-            return image_files.decode(file.read())
-    except OSError as error:
-        raise PictureError(f"{role} {path}: {error.strerror}") from None
+        return image_files.decode(image_files.read(path))
     except image_files.ImageError as error:
         raise PictureError(f"{role} {path}: {error}") from None
 

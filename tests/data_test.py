@@ -182,8 +182,8 @@ def test_unusable_pictures_are_named_with_their_reason_and_replaced(hostile_fold
     assert reasons["100_empty.jpg"] == "empty file"
     assert reasons["101_text.jpg"].startswith("not a JPEG")
     assert reasons["102_cut.png"].startswith("damaged")
-    assert reasons["103_small.png"] == "the 8x8 crop is smaller than 16x16"
-    assert reasons["104_link.png"] == "No such file or directory"
+    assert reasons["103_small.png"] == "too small: the 8x8 crop is smaller than 16x16"
+    assert reasons["104_link.png"] == "unreadable: No such file or directory"
     assert set(numbers(first)) <= set(range(30))
     assert_equal_batches(take(source, 18, loader_of(source, share=0.2)), first)
 

@@ -18,15 +18,15 @@ said = []
 for words in json.loads(lines):
     for name in module.FLAGS:
         module.FLAGS[name].unparse()
-    errors = io.StringIO()
+    errors, status = io.StringIO(), 0
     with contextlib.redirect_stderr(errors):
         try:
             parse_flags([program + ".py", *words])
             module.main(None)
         except SystemExit as end:
-            assert end.code == 2
+            status = end.code
     keras.backend.clear_session()
-    said.append(errors.getvalue().strip().splitlines()[-1])
+    said.append((status, errors.getvalue()))
 print(json.dumps(said))
 """
 
@@ -57,12 +57,15 @@ def refusal(program, *flags):
     return lines[0]
 
 
-def refusals(program, command_lines):
-    """The lines with which a program refuses one command line after another.
+def run_all(program, command_lines):
+    """Runs a program's main on one command line after another.
 
     Args:
-      program: "train" or "search".
+      program: its name, without .py.
       command_lines: list of lists of flags.
+
+    Returns:
+      list of (exit status, standard error).
     """
     process = subprocess.run(
         [sys.executable, "-c", _EVERY_LINE, program, json.dumps(command_lines)],
@@ -74,7 +77,17 @@ def refusals(program, command_lines):
         check=False,
     )
     assert process.returncode == 0, process.stderr
-    lines = json.loads(process.stdout.splitlines()[-1])
+    return json.loads(process.stdout.splitlines()[-1])
+
+
+def refusals(program, command_lines):
+    """The lines with which a program refuses one command line after another.
+
+    Args: as of `run_all`.
+    """
+    said = run_all(program, command_lines)
+    assert all(status == 2 for status, _ in said), said
+    lines = [errors.strip().splitlines()[-1] for _, errors in said]
     assert all(line.startswith(f"{program}.py: ") for line in lines), lines
     return lines
 

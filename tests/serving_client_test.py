@@ -581,6 +581,8 @@ def test_ctrl_c_ends_the_program_with_what_is_done(exports, folders, name):
         cwd=programs.ROOT,
         stderr=subprocess.PIPE,
         text=True,
+        # A shell's background job, with these tests in it, ignores Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         assert server.asked.wait(60)

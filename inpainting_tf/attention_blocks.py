@@ -1,0 +1,315 @@
+"""Contextual attention in blocks of foreground rows, for images of any size.
+
+All pairs of positions at once take memory that grows with the fourth power of an
+image's side: 17 GB for each copy of the scores at 256 x 256 positions. Here a block of
+foreground rows meets the whole background, one block after another, so that only the
+pairs of one block are ever held; gradients compute a block's pairs once more instead of
+keeping them. The result is that of `contextual_attention`, up to rounding.
+
+Inputs: the reduced foreground `[B, h, w, C]` and background `[B, h', w', C]`, which of
+the background's patches are valid `[B or 1, 1, 1, h', w']`, and the background's blocks
+of pixels `[B, h' + 1, w' + 1, D]`, all float32. Outputs: blocks of the output
+`[B, h + 1, w + 1, D]`, not yet divided, and the index of the most attended background
+position, `[B, h, w]` int32.
+
+Stages: rows per block; of each block the scores of its rows and those round them,
+propagation along rows, propagation along columns, softmax, paste; blocks put together.
+A block's last row of output is the next one's first; both parts add up.
+
+Positions are counted row by row, i of N. Counted column by column, one step further is
+i + w, and past the end of a column i + w - (N - 1): a step of w modulo N - 1, except
+that nothing comes before the first position or after the last.
+"""
+
+import tensorflow as tf
+
+from inpainting_tf.attention_stages import (
+    add_shifted,
+    attend,
+    ceil_div,
+    patch_norms,
+    sizes,
+)
+
+# So many copies of a block's scores are alive at once, as measured.
+COPIES = 6
+
+
+def rows_per_block(foreground, background, megabytes, halo):
+    """How many foreground rows a block may have.
+
+    Args:
+      foreground, background: reduced features.
+      megabytes: memory for the scores of a block with its halo.
+      halo: rows needed beside the block's own, both sides together.
+
+    Returns:
+      int, or int32 scalar tensor where sizes are not known; at least 1.
+    """
+    batch, _, width, _ = sizes(foreground)
+    _, height_behind, width_behind, _ = sizes(background)
+    factors = (4 * COPIES, batch, width, height_behind, width_behind)
+    budget = int(megabytes * 2**20)
+    if not any(tf.is_tensor(factor) for factor in factors):
+        bytes_per_row = 1
+        for factor in factors:
+            bytes_per_row *= factor
+        return max(1, budget // bytes_per_row - halo)
+    bytes_per_row = tf.reduce_prod(tf.cast(tf.stack(factors), tf.int64))
+    rows = tf.cast(tf.minimum(budget // bytes_per_row, 2**30), tf.int32)
+    return tf.maximum(rows - halo, 1)
+
+
+def halo_rows(width, kernel_size, fuse_kernel_size):
+    """Rows that scores of a row depend on beside it, both sides together."""
+    return 2 * (kernel_size // 2 + _fuse_rows(width, fuse_kernel_size))
+
+
+def _fuse_rows(width, fuse_kernel_size):
+    """Rows above or below whose scores a row's propagated scores are made of."""
+    reach = fuse_kernel_size // 2
+    # Through columns first, then through as many positions of a row, or of several.
+    return reach + ceil_div(reach, width)
+
+
+def attend_in_blocks(
+    foreground,
+    background,
+    valid,
+    blocks,
+    *,
+    kernel_size,
+    fuse_kernel_size,
+    softmax_scale,
+    rows,
+    at_once=None,
+):
+    """Attends to the background, `rows` foreground rows at a time.
+
+    Args:
+      foreground, background, valid, blocks: see the module.
+      kernel_size: odd side of the patches compared.
+      fuse_kernel_size: odd number of neighbouring pairs added per propagation pass, 1
+        for none; half of it below the number of foreground rows.
+      softmax_scale: factor on the scores.
+      rows: int or int32 scalar tensor, foreground rows per block.
+      at_once: (bool scalar tensor, function without arguments that returns the same
+        all at once), which is called where the first is true; gradients go by blocks
+        even then.
+
+    Returns:
+      (output blocks, best positions), see the module. Gradients flow to foreground,
+      background and blocks; there are no second ones.
+    """
+    _, height, width, _ = sizes(foreground)
+    count = ceil_div(height, rows)
+    margin = kernel_size // 2 + _fuse_rows(width, fuse_kernel_size)
+    # Rows of zeros all round, so that every block finds its halo.
+    below = margin + count * rows - height
+    padded = tf.pad(foreground, [[0, 0], [margin, below], [0, 0], [0, 0]])
+
+    def attend_block(index, sources):
+        padded, background, blocks = sources
+        rows_of = _Rows(padded, background, height, fuse_kernel_size, kernel_size)
+        scores = _propagated(rows_of, index * rows, rows, fuse_kernel_size)
+        return _pasted(scores, index * rows, height, valid, blocks, softmax_scale)
+
+    def forward(sources):
+        output, best = tf.map_fn(
+            lambda index: attend_block(index, sources),
+            tf.range(count),
+            fn_output_signature=(
+                tf.TensorSpec([None, None, None, blocks.shape[-1]], tf.float32),
+                tf.TensorSpec([None, None, None], tf.int32),
+            ),
+            parallel_iterations=1,  # More would hold more blocks at once.
+        )
+        return _joined(output, height), _in_rows(best)[:, :height]
+
+    @tf.custom_gradient
+    def attend_all(*sources):
+        if at_once is None:
+            results = forward(sources)
+        else:
+            results = tf.cond(at_once[0], at_once[1], lambda: forward(sources))
+
+        def gradients(output_gradient, _):
+            # What the last block has beyond the last row is no output.
+            padded_gradient = tf.pad(
+                output_gradient, [[0, 0], [0, count * rows - height], [0, 0], [0, 0]]
+            )
+
+            def add_block(index, *totals):
+                with tf.GradientTape() as tape:
+                    tape.watch(sources)
+                    block, _ = attend_block(index, sources)
+                shape = sizes(padded_gradient)
+                shape[1] = rows + 1
+                part = tf.slice(padded_gradient, [0, index * rows, 0, 0], shape)
+                parts = tape.gradient(block, sources, output_gradients=part)
+                added = [
+                    total + tf.ensure_shape(part, total.shape)
+                    for total, part in zip(totals, parts, strict=True)
+                ]
+                return (index + 1, *added)
+
+            _, *totals = tf.while_loop(
+                lambda index, *_: index < count,
+                add_block,
+                (0, *[tf.zeros_like(source) for source in sources]),
+                parallel_iterations=1,
+            )
+            return totals
+
+        return results, gradients
+
+    return attend_all(padded, background, blocks)
+
+
+class _Rows:
+    """Scores of any rows of the foreground, those outside it included, as zeros."""
+
+    def __init__(self, padded, background, height, fuse_kernel_size, kernel_size):
+        self.height, self.padded = height, padded
+        self.kernel_size, self.reach = kernel_size, kernel_size // 2
+        self.batch, _, self.width, self.channels = sizes(padded)
+        self.margin = self.reach + _fuse_rows(self.width, fuse_kernel_size)
+        _, self.height_behind, self.width_behind, _ = sizes(background)
+        self.positions = self.height_behind * self.width_behind
+        self.background = tf.reshape(
+            background, [self.batch, self.positions, self.channels]
+        )
+        norms = patch_norms(background, kernel_size)
+        self.inverse_norms = 1.0 / tf.reshape(norms, [self.batch, 1, 1, -1])
+
+    def scores(self, first, count):
+        """`[B, count * w, h' w']` of `count` rows from row `first` on."""
+        reach = self.reach
+        taken = count + 2 * reach
+        rows = tf.slice(
+            self.padded,
+            [0, self.margin + first - reach, 0, 0],
+            [self.batch, taken, self.width, self.channels],
+        )
+        products = tf.matmul(
+            tf.reshape(rows, [self.batch, taken * self.width, self.channels]),
+            self.background,
+            transpose_b=True,
+        )
+        products = tf.reshape(
+            products,
+            [self.batch, taken, self.width, self.height_behind, self.width_behind],
+        )
+        scores = add_shifted(products, {1: 0, 3: reach}, self.kernel_size)
+        scores = add_shifted(scores, {2: reach, 4: reach}, self.kernel_size)
+        scores = tf.reshape(scores, [self.batch, count, self.width, self.positions])
+        row = first + tf.range(count)
+        inside = tf.cast((row >= 0) & (row < self.height), tf.float32)
+        scores *= self.inverse_norms * inside[:, tf.newaxis, tf.newaxis]
+        return tf.reshape(scores, [self.batch, count * self.width, self.positions])
+
+    def propagated_along_rows(self, first, count, taps):
+        """The scores with those of the pairs before and after, row by row."""
+        reach = taps // 2
+        more = ceil_div(reach, self.width)
+        scores = self.scores(first - more, count + 2 * more)
+        begin = more * self.width - reach
+        scores = scores[:, begin : begin + count * self.width + 2 * reach]
+        return add_shifted(scores, {1: 0, 2: reach}, taps)
+
+
+def _propagated(rows_of, first, count, taps):
+    """`[B, count, w, h' w']` with the pairs round each added along both axes."""
+    reach = taps // 2
+    batch, width, positions = rows_of.batch, rows_of.width, rows_of.positions
+    shape = [batch, count + 2 * reach, width, positions]
+    scores = rows_of.propagated_along_rows(first - reach, count + 2 * reach, taps)
+    if not reach:
+        return tf.reshape(scores, shape)
+
+    def with_wrapped_rows():
+        # Above a column's first row comes the end of the column before it, below its
+        # last row the start of the next.
+        height, steps = rows_of.height, reach * width
+        end = rows_of.propagated_along_rows(height - reach - 1, reach + 1, taps)
+        above = end[:, width - 1 : width - 1 + steps]
+        above *= _tiled([0.0], tf.ones([width - 1]), reach)[:, tf.newaxis]
+        start = rows_of.propagated_along_rows(0, reach + 1, taps)
+        below = start[:, 1 : 1 + steps]
+        below *= _tiled(tf.ones([width - 1]), [0.0], reach)[:, tf.newaxis]
+        row = first - reach + tf.range(count + 2 * reach)
+        inside = tf.cast((row >= 0) & (row < height), tf.float32)
+        inside = tf.repeat(inside, width)[:, tf.newaxis]
+        around = tf.concat([above, below], axis=1)
+        place = tf.where(row < 0, row + reach, row - height + reach)
+        place = tf.where((place >= 0) & (place < 2 * reach), place, 2 * reach)
+        around = tf.reshape(around, [batch, 2 * reach, width, positions])
+        around = tf.pad(around, [[0, 0], [0, 1], [0, 0], [0, 0]])
+        around = tf.reshape(tf.gather(around, place, axis=1), tf.shape(scores))
+        return scores * inside + around * (1.0 - inside)
+
+    touches = (first < reach) | (first + count + reach > rows_of.height)
+    scores = tf.cond(touches, with_wrapped_rows, lambda: scores)
+    scores = tf.reshape(scores, shape)
+    parts = [
+        _further_down(scores[:, reach + k : reach + k + count], k, rows_of.width_behind)
+        for k in range(-reach, reach + 1)
+    ]
+    return tf.add_n(parts)
+
+
+def _further_down(scores, steps, width):
+    """What the background has `steps` positions further, counted column by column."""
+    if steps == 0:
+        return scores
+    reach = abs(steps) * width
+    if steps > 0:
+        wrapped = scores[..., 1 : reach + 1]
+        wrapped *= _tiled(tf.ones([width - 1]), [0.0], steps)
+        return tf.concat([scores[..., reach:], wrapped], axis=-1)
+    wrapped = scores[..., -reach - 1 : -1] * _tiled([0.0], tf.ones([width - 1]), -steps)
+    return tf.concat([wrapped, scores[..., :-reach]], axis=-1)
+
+
+def _tiled(left, right, times):
+    return tf.tile(tf.concat([left, right], axis=0), [times])
+
+
+def _pasted(scores, first, height, valid, blocks, softmax_scale):
+    """Output blocks `[B, count + 1, w + 1, D]` and best positions `[B, count, w]`."""
+    batch, count, width, _ = sizes(scores)
+    _, rows_behind, columns_behind, depth = sizes(blocks)
+    shape = [batch, count, width, rows_behind - 1, columns_behind - 1]
+    attention = attend(tf.reshape(scores, shape), valid, softmax_scale)
+    best = tf.argmax(
+        tf.reshape(attention, [batch, count, width, -1]), -1, output_type=tf.int32
+    )
+    inside = tf.cast(first + tf.range(count) < height, tf.float32)
+    attention *= tf.reshape(inside, [1, count, 1, 1, 1])
+    weights = add_shifted(attention, {1: 1, 3: 1}, 2)
+    weights = add_shifted(weights, {2: 1, 4: 1}, 2)
+    weights = tf.reshape(
+        weights, [batch, (count + 1) * (width + 1), rows_behind * columns_behind]
+    )
+    output = tf.matmul(weights, tf.reshape(blocks, [batch, -1, depth]))
+    return tf.reshape(output, [batch, count + 1, width + 1, depth]), best
+
+
+def _in_rows(x):
+    """`[blocks, B, rows, ...]` -> `[B, blocks * rows, ...]`."""
+    count, batch, rows, *rest = sizes(x)
+    order = [1, 0, *range(2, len(x.shape))]
+    return tf.reshape(tf.transpose(x, order), [batch, count * rows, *rest])
+
+
+def _joined(output, height):
+    """Adds the row that a block shares with the next: `[B, h + 1, w + 1, D]`."""
+    rows = sizes(output)[2] - 1
+    own = _in_rows(output[:, :, :rows])
+    shared = tf.pad(
+        output[:, :, rows:], [[0, 0], [0, 0], [0, rows - 1], [0, 0], [0, 0]]
+    )
+    shared = _in_rows(shared)
+    own = tf.pad(own, [[0, 0], [0, 1], [0, 0], [0, 0]])
+    shared = tf.pad(shared, [[0, 0], [rows, 0], [0, 0], [0, 0]])
+    return (own + shared[:, : tf.shape(own)[1]])[:, : height + 1]

@@ -1,0 +1,110 @@
+"""Pieces of contextual attention that all its forms share.
+
+Features and masks are `[B, H, W, C]` float32; scores and attention have foreground row
+and column before background row and column, `[B, h, w, h', w']`.
+"""
+
+import tensorflow as tf
+
+from inpainting_tf.layers import resize_nearest_aligned
+
+# Background patches with a smaller L2 norm are divided by this floor instead.
+MIN_PATCH_NORM = 1e-4
+
+
+def reduce_features(x, rate):
+    """`[B, H, W, C]` -> `[B, ceil(H / rate), ceil(W / rate), C]`, corners aligned."""
+    if rate == 1:
+        return x
+    _, height, width, _ = sizes(x)
+    return resize_nearest_aligned(x, ceil_div(height, rate), ceil_div(width, rate))
+
+
+def patch_norm(sum_of_squares):
+    """L2 norm of a patch from the sum of its squares, at least MIN_PATCH_NORM."""
+    # The floor comes before the root, whose derivative at zero is infinite.
+    return tf.sqrt(tf.maximum(sum_of_squares, MIN_PATCH_NORM**2))
+
+
+def patch_norms(features, kernel_size):
+    """L2 norms of the patches round each position: `[B, h, w, 1]`."""
+    squares = tf.reduce_sum(tf.square(features), axis=-1, keepdims=True)
+    ones = tf.ones([kernel_size, kernel_size, 1, 1])
+    return patch_norm(tf.nn.conv2d(squares, ones, 1, "SAME"))
+
+
+def blocks_of(background, rate):
+    """The blocks that patches of 2 x 2 of them are made of, `[B, h'+1, w'+1, D]`."""
+    _, height, width, _ = sizes(background)
+    paddings = [block_padding(size, rate) for size in (height, width)]
+    padded = tf.pad(background, [(0, 0), *paddings, (0, 0)])
+    # space_to_depth refuses blocks of a single pixel, which are there already.
+    return tf.nn.space_to_depth(padded, rate) if rate > 1 else padded
+
+
+def picture_of(blocks, height, width, rate):
+    """Blocks of the output, `[B, h+1, w+1, D]`, as `[B, height, width, C]`."""
+    output = tf.nn.depth_to_space(blocks, rate) if rate > 1 else blocks
+    top, _ = block_padding(height, rate)
+    left, _ = block_padding(width, rate)
+    return output[:, top : top + height, left : left + width]
+
+
+def valid_patches(mask, kernel_size):
+    """1 where no pixel of the patch is missing, else 0: `[B, 1, 1, h', w']`."""
+    missing = tf.nn.max_pool2d(mask, kernel_size, 1, "SAME")
+    valid = tf.cast(missing <= 0, tf.float32)
+    batch, height, width, _ = sizes(valid)
+    return tf.stop_gradient(tf.reshape(valid, [batch, 1, 1, height, width]))
+
+
+def attend(scores, valid, softmax_scale):
+    """Softmax over background positions; weights of invalid patches are zero.
+
+    Invalid patches enter the softmax with logit 0 rather than minus infinity, and
+    the remaining weights are not renormalised: their sum may be below 1.
+    """
+    shape = sizes(scores)
+    batch, rows, columns, height, width = shape
+    logits = tf.reshape(
+        scores * valid * softmax_scale, [batch, rows, columns, height * width]
+    )
+    return tf.reshape(tf.nn.softmax(logits), shape) * valid
+
+
+def block_padding(size, rate):
+    """SAME padding of patches of side 2 rate at stride rate: before and after."""
+    padding = (ceil_div(size, rate) + 1) * rate - size
+    return padding // 2, padding - padding // 2
+
+
+def add_shifted(x, paddings, taps):
+    """Sum of `taps` copies of x, each one step further on several axes at once.
+
+    Args:
+      x: any tensor.
+      paddings: dict from axis to zeros that are put before and after; the axes that
+        the copies step along, which get `taps - 1` shorter.
+      taps: int.
+    """
+    pads = [paddings.get(axis, 0) for axis in range(len(x.shape))]
+    padded = tf.pad(x, [[pad, pad] for pad in pads]) if any(pads) else x
+    lengths = [
+        length - (taps - 1) if axis in paddings else length
+        for axis, length in enumerate(sizes(padded))
+    ]
+    begins = [
+        [tap if axis in paddings else 0 for axis in range(len(lengths))]
+        for tap in range(taps)
+    ]
+    return tf.add_n([tf.slice(padded, begin, lengths) for begin in begins])
+
+
+def ceil_div(size, divisor):
+    return -(-size // divisor)
+
+
+def sizes(x):
+    """Sizes of x: ints where they are known, scalar tensors elsewhere."""
+    dynamic = tf.shape(x)
+    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]

@@ -1,0 +1,193 @@
+"""Photos of any size completed through windows of one size."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from inpainting_tf import completion, images
+from inpainting_tf.completion import PhotoMethod
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, [height, width, 3], np.uint8)
+
+
+def ramp(height, width):
+    """Smooth colours, which survive being reduced and enlarged."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    return np.uint8(np.stack([40 + 160 * x, 200 - 120 * y, 60 + 90 * (x + y)], -1))
+
+
+def hole(height, width, *boxes):
+    missing = np.zeros([height, width], bool)
+    for top, left, box_height, box_width in boxes:
+        missing[top : top + box_height, left : left + box_width] = True
+    return missing
+
+
+def recorder(size=32, central=False, fill=0.5):
+    """A method that fills by one level and keeps what it was given."""
+    seen = []
+
+    def inpaint(image, mask):
+        seen.append((image.numpy(), mask.numpy()))
+        return images.compose(image, tf.fill(image.shape, fill), mask)
+
+    return PhotoMethod("test", "", "", inpaint, size, central), seen
+
+
+def test_at_the_methods_own_size_it_gets_the_photo_as_it_is():
+    rgb, missing = noise(32, 32), hole(32, 32, (3, 10, 20, 9))
+    method, seen = recorder()
+    completed = completion.complete(rgb, missing, method)
+    ((image, mask),) = seen
+    np.testing.assert_array_equal(mask[0, ..., 0], missing)
+    np.testing.assert_array_equal(
+        image[0][~missing], images.to_float(rgb).numpy()[~missing]
+    )
+    np.testing.assert_array_equal(completed[~missing], rgb[~missing])
+    # No feathering: what the method gave is what comes back.
+    assert (completed[missing] == images.to_uint8(0.5).numpy()).all()
+
+
+@pytest.mark.parametrize("size", [(32, 32), (90, 70), (21, 50), (9, 7), (300, 40)])
+@pytest.mark.parametrize("central", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_known_pixels_are_unchanged_and_missing_ones_unseen(size, central, seed):
+    height, width = size
+    generator = np.random.default_rng(seed)
+    rgb, boxes = noise(height, width), []
+    for _ in range(seed + 1):
+        top, left = generator.integers(0, height), generator.integers(0, width)
+        boxes.append(
+            (top, left, generator.integers(1, height), generator.integers(1, width))
+        )
+    missing = hole(height, width, *boxes)
+    missing[0, 0] = False
+    method, seen = recorder(32, central, fill=1.0)
+    completed = completion.complete(rgb, missing, method)
+    np.testing.assert_array_equal(completed[~missing], rgb[~missing])
+    for image, mask in seen:
+        assert image.shape == (1, 32, 32, 3) and mask.shape == (1, 32, 32, 1)
+        assert np.isfinite(image).all() and np.abs(image).max() <= 1.0001
+        assert {*np.unique(mask)} <= {0.0, 1.0}
+        if central:
+            mask[:, 8:24, 8:24] = 0
+            assert not mask.any()
+    # Nothing of what was in the holes is seen: other content there, same completion.
+    other = np.where(missing[..., None], noise(height, width, 9), rgb)
+    np.testing.assert_array_equal(
+        completed, completion.complete(other, missing, method)
+    )
+    assert (completed[missing] != rgb[missing]).any()
+
+
+def test_small_holes_are_completed_at_the_photos_own_pixels():
+    rgb = noise(200, 300)
+    missing = hole(200, 300, (20, 30, 10, 16), (150, 280, 16, 9))
+    method, seen = recorder()
+    completion.complete(rgb, missing, method)
+    assert len(seen) == 2
+    for (image, mask), (top, left) in zip(seen, [(9, 22), (142, 268)], strict=True):
+        part = (slice(top, top + 32), slice(left, left + 32))
+        np.testing.assert_array_equal(mask[0, ..., 0], missing[part])
+        known = ~missing[part]
+        np.testing.assert_array_equal(
+            image[0][known], images.to_float(rgb[part]).numpy()[known]
+        )
+
+
+def test_large_holes_take_half_of_a_reduced_window():
+    method, seen = recorder()
+    missing = hole(400, 500, (150, 200, 80, 60))
+    completion.complete(ramp(400, 500), missing, method)
+    ((_, mask),) = seen
+    assert mask.sum() == pytest.approx(16 * 12, abs=16)
+
+
+def test_a_true_filling_of_a_reduced_window_meets_the_photo_softly():
+    rgb, missing = ramp(240, 320), hole(240, 320, (80, 100, 90, 120))
+    small = images.to_float(ramp(32, 32))
+
+    def truth(image, mask):
+        # The window, 240x240 from column 40 on, as the ramp has it.
+        part = images.to_float(rgb[np.newaxis, :, 40:280])
+        reduced = tf.image.resize(part, [32, 32], "bilinear", antialias=True)
+        assert reduced.shape[1:] == small.shape
+        return images.compose(image, reduced, mask)
+
+    completed = completion.complete(rgb, missing, PhotoMethod("t", "", "", truth, 32))
+    difference = np.abs(completed.astype(int) - rgb)
+    assert difference[~missing].max() == 0
+    assert difference[missing].max() <= 6
+    # A filling of another colour begins with the photo's at the border.
+    method, _ = recorder(fill=1.0)
+    white = completion.complete(rgb, missing, method)
+    steps = np.abs(white[125, 100].astype(int) - rgb[125, 99]).max()
+    assert steps < 30
+    assert (white[125, 160] > 250).all()
+
+
+def test_boxes_hold_every_missing_pixel_once():
+    generator = np.random.default_rng(3)
+    for share in (0.001, 0.01, 0.3):
+        missing = generator.random([90, 140]) < share
+        count = np.zeros(missing.shape, int)
+        for top, left, height, width in completion.hole_boxes(missing, 16):
+            part = (slice(top, top + height), slice(left, left + width))
+            count[part] += 1
+            assert missing[part].any()
+        assert count.max() <= 1
+        assert (count[missing] == 1).all()
+
+
+def test_near_holes_share_a_box_and_far_ones_do_not():
+    near = hole(100, 100, (10, 10, 3, 3), (10, 20, 3, 3))
+    assert completion.hole_boxes(near, 16) == [(10, 10, 3, 13)]
+    far = hole(100, 100, (10, 10, 3, 3), (80, 20, 4, 40))
+    assert completion.hole_boxes(far, 16) == [(10, 10, 3, 3), (80, 20, 4, 40)]
+    solid = hole(100, 100, (5, 5, 90, 80))
+    assert completion.hole_boxes(solid, 16) == [(5, 5, 90, 80)]
+
+
+def test_windows_stay_inside_the_photo_where_a_hole_leaves_room():
+    method, _ = recorder(32)
+    around = completion.window_around
+    assert around((0, 0, 4, 4), (100, 200), method) == (0, 0, 32)
+    assert around((90, 190, 10, 10), (100, 200), method) == (68, 168, 32)
+    assert around((10, 50, 60, 60), (100, 200), method) == (0, 30, 100)
+    # A hole as high as the photo: its sides are enough to go by.
+    assert around((0, 50, 100, 30), (100, 200), method) == (0, 15, 100)
+    # Nothing else is known within the photo's height.
+    assert around((0, 50, 100, 100), (100, 200), method) == (0, 38, 125)
+
+
+def test_methods_without_a_size_get_the_whole_photo():
+    method, seen = recorder(None)
+    rgb, missing = noise(50, 70), hole(50, 70, (0, 0, 9, 9), (40, 60, 5, 5))
+    completed = completion.complete(rgb, missing, method)
+    assert seen[0][0].shape == (1, 50, 70, 3)
+    np.testing.assert_array_equal(completed[~missing], rgb[~missing])
+    assert (completed[missing] == 191).all()
+
+
+def test_arrays_of_every_usual_mask_are_taken_and_others_refused_in_words():
+    method, _ = recorder()
+    rgb, missing = noise(20, 30), hole(20, 30, (5, 5, 9, 9))
+    wanted = method(rgb, missing)
+    for mask in (
+        missing.astype(np.float32),
+        np.uint8(missing) * 255,
+        missing[..., None],
+    ):
+        np.testing.assert_array_equal(method(rgb, mask), wanted)
+    for photo, mask, expected in (
+        (rgb / 255, missing, "photo: float64 of shape"),
+        (rgb[..., 0], missing, "must be uint8"),
+        (rgb, missing.T, r"mask: of shape \(30, 20\)"),
+        (rgb, missing * 7, "0 and 255"),
+        (rgb, missing * 0, "must have a missing pixel"),
+        (rgb, missing * 0 + 1, "must have a missing pixel"),
+    ):
+        with pytest.raises(ValueError, match=expected):
+            method(photo, mask)

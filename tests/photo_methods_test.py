@@ -1,0 +1,212 @@
+"""Methods that complete photos, opened by every name that they have."""
+
+import shutil
+
+import numpy as np
+import pytest
+import small_exports
+import tensorflow as tf
+from released_weights_test import random_arrays, save_checkpoint
+
+import inpainting_tf
+from baselines import classical, released_glcic
+from baselines.glcic import GLCIC
+from benchmarks import fresh_runs
+from command_line import photo_methods, trained
+from command_line.parsing import UsageError
+from inpainting_tf import exporting, images, serving
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Folder with a run of glcic and one of dcgan."""
+    folder = str(tmp_path_factory.mktemp("runs"))
+    for method in ("glcic", "dcgan"):
+        small_exports.write_run(folder, method)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def glcic(runs):
+    """Its method: building a network takes a second."""
+    return inpainting_tf.load(f"{runs}/glcic")
+
+
+def photo(height=32, width=32):
+    generator = np.random.default_rng(0)
+    rgb = generator.integers(0, 256, [height, width, 3], np.uint8)
+    mask = np.zeros([height, width], bool)
+    mask[5:20, 8:21] = True
+    return rgb, mask
+
+
+def completed_by(model, rgb, mask):
+    """What a network's own call completes, uint8 [H, W, 3]."""
+    completed = model.call(
+        images.to_float(rgb[None]), tf.cast(mask[None, ..., None], tf.float32)
+    )["completed"]
+    return images.to_uint8(completed)[0].numpy()
+
+
+def assert_alike(found, wanted):
+    """Compiled, a network may round a level the other way."""
+    assert np.abs(found.astype(int) - wanted).max() <= 1
+
+
+def test_a_photo_of_the_trained_size_is_completed_as_the_network_completes_it(
+    runs, glcic
+):
+    rgb, mask = photo()
+    completed = glcic(rgb, mask)
+    assert_alike(completed, completed_by(trained.load(f"{runs}/glcic")[0], rgb, mask))
+    np.testing.assert_array_equal(completed[~mask], rgb[~mask])
+
+
+def test_a_checkpoint_is_named_by_its_step_or_its_files(runs, glcic):
+    rgb, mask = photo(50, 41)
+    path = f"{runs}/glcic/checkpoints/step-{small_exports.STEP}"
+    method = inpainting_tf.load(f"{path}.index")
+    assert (method.label, method.window_size) == ("glcic", 32)
+    assert_alike(method(rgb, mask), glcic(rgb, mask))
+    assert method.fingerprint == glcic.fingerprint
+    assert photo_methods.label_of(f"{runs}/glcic@newest") == "glcic"
+    assert photo_methods.label_of(f"mine={path}") == "mine"
+
+
+@pytest.mark.parametrize(
+    "signature", ["float", pytest.param("serving_default", marks=pytest.mark.slow)]
+)
+def test_a_saved_model_completes_in_windows_of_its_own_size(tmp_path, signature):
+    served = serving.ServedMethod(lambda image, mask: 0.5 - 0 * image, 24, None)
+    path = exporting.export(served, str(tmp_path), "grey", {"method": "grey"})
+    if signature == "serving_default":  # As other programs export: bytes alone.
+        loaded = tf.saved_model.load(path)
+        bytes_alone = {signature: loaded.signatures[signature]}
+        path = str(tmp_path / "grey" / "2")
+        tf.saved_model.save(loaded, path, bytes_alone)
+    method = inpainting_tf.load(path)
+    assert method.label == "grey"  # Not the version's number.
+    assert method.window_size == (24 if signature == "float" else 256)
+    rgb, mask = photo(50, 41)
+    mask[...] = False
+    mask[9:15, 20:30] = True
+    completed = method(rgb, mask)
+    np.testing.assert_array_equal(completed[~mask], rgb[~mask])
+    if signature == "float":
+        assert (completed[mask] == 191).all()
+    else:  # Enlarged to 256x256 and reduced again, where it borders on noise.
+        assert np.abs(completed[mask] - 191.0).mean() < 15
+
+
+@pytest.mark.slow
+def test_released_weights_are_brought_in_as_they_are(tmp_path):
+    model = GLCIC(image_size=64, width=0.03125, mask_channel=False)
+    named = released_glcic.released_variables(model)
+    arrays = random_arrays({name: variable for name, (variable, _) in named.items()})
+    save_checkpoint(str(tmp_path), arrays)
+    method = inpainting_tf.load(f"places={tmp_path}")
+    assert (method.label, method.window_size) == ("places", 64)
+    assert "released weights" in method.description
+    released_glcic.load_released_weights(model, arrays)
+    rgb, mask = photo(64, 64)
+    assert_alike(method(rgb, mask), completed_by(model, rgb, mask))
+
+
+def test_weights_that_come_along_are_found_by_name(runs, glcic, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_methods, "WEIGHTS_DIR", str(tmp_path))
+    assert inpainting_tf.weights() == []
+    with pytest.raises(UsageError, match="no weights come along"):
+        photo_methods.open_all([], [])
+    for name in ("faces64", "faces128"):
+        shutil.copytree(f"{runs}/glcic", tmp_path / name)
+    (tmp_path / "README.md").write_text("no weights")
+    assert inpainting_tf.weights() == ["faces128", "faces64"]
+    assert photo_methods.label_of("faces64") == "faces64"
+    assert [m.label for m in photo_methods.open_all([], [])] == ["faces128"]
+    # A method's name takes the first of its weights.
+    (method,) = photo_methods.open_all(["glcic"], [])
+    rgb, mask = photo()
+    assert_alike(method(rgb, mask), glcic(rgb, mask))
+    with pytest.raises(
+        UsageError, match="no weights of this name .* faces128, faces64"
+    ):
+        inpainting_tf.load("faces32")
+
+
+def test_methods_take_their_weights_and_the_others_follow(runs):
+    opened = photo_methods.open_all(
+        ["telea", "net=glcic"], ["more=mean_color", f"{runs}/glcic"]
+    )
+    assert [(m.label, m.window_size) for m in opened] == [
+        ("telea", None),
+        ("net", 32),
+        ("more", None),
+    ]
+
+
+@pytest.mark.slow
+def test_searches_take_a_gan_by_their_name_or_their_recipe(runs, tmp_path):
+    gan = f"{runs}/dcgan"
+    recipe = small_exports.write_recipe(str(tmp_path), "siidgm", gan)
+    opened = photo_methods.open_all(["symmetric_search", recipe], [gan])
+    assert [m.label for m in opened] == ["symmetric_search", "siidgm"]
+    assert "symmetric_search on a dcgan at step 7" in opened[0].description
+    rgb, mask = photo(40, 70)
+    completed = opened[1](rgb, mask)  # Three iterations.
+    np.testing.assert_array_equal(completed[~mask], rgb[~mask])
+    assert (completed[mask] != rgb[mask]).any()
+
+
+def test_classical_fills_are_opencvs_on_the_whole_photo():
+    rgb, mask = photo(45, 60)
+    wanted = classical.telea(
+        images.to_float(rgb[None]), mask[None, ..., None].astype(np.float32)
+    )
+    found = inpainting_tf.load("telea")(rgb, mask)
+    np.testing.assert_array_equal(found, images.to_uint8(wanted)[0])
+
+
+def test_networks_of_any_size_take_another_working_size(runs):
+    method = inpainting_tf.load(f"{runs}/glcic", working_size=50)
+    rgb, mask = photo(50, 50)
+    assert method.window_size == 50
+    np.testing.assert_array_equal(method(rgb, mask)[~mask], rgb[~mask])
+
+
+@pytest.mark.slow
+def test_a_network_of_central_holes_completes_holes_at_the_border(tmp_path):
+    run_dir = str(tmp_path / "centre")
+    fresh_runs.write(run_dir, "context_encoder", 32, 0.0625, seed=1)
+    method = inpainting_tf.load(run_dir)
+    assert method.central_holes
+    with pytest.raises(UsageError, match="32x32 alone; leave --working_size out"):
+        inpainting_tf.load(run_dir, working_size=64)
+    rgb, mask = photo(60, 90)
+    mask[:6, :6] = mask[50:, 80:] = True
+    completed = method(rgb, mask)
+    np.testing.assert_array_equal(completed[~mask], rgb[~mask])
+
+
+def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
+    (tmp_path / "empty").mkdir()
+    tf.train.Checkpoint(x=tf.Variable(1.0)).write(str(tmp_path / "other"))
+    asked = {
+        "absent": "no file or folder absent, .* telea, navier_stokes",
+        f"{tmp_path}/empty": "neither a run folder .* nor a recipe",
+        f"{tmp_path}/other": "of neither a run of train.py nor",
+        f"{runs}/dcgan": "completes nothing itself; add the search",
+        f"{runs}/glcic@8": "no checkpoint of step 8, only of 7",
+        "telea@8": "only a run folder has checkpoints",
+        f"my run={runs}/glcic": "label 'my run' must be",
+        f"{tmp_path}/absent.cfg": "No such file",
+    }
+    for source, expected in asked.items():
+        with pytest.raises(UsageError, match=expected):
+            inpainting_tf.load(source)
+    for methods, weights, expected in (
+        (["giica"], [f"{runs}/glcic"], "giica needs weights, and none of it"),
+        (["siidgm"], [], "siidgm needs weights"),
+        (["telea", "telea"], [], "two methods are called telea"),
+    ):
+        with pytest.raises(UsageError, match=expected):
+            photo_methods.open_all(methods, weights)
