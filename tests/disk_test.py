@@ -305,9 +305,9 @@ def test_a_stop_during_validation_is_made_up_for(tmp_path):
     small_run(run_dir)
     assert without_speed(entries(run_dir)) == without_speed(entries(expected))
     for folder in ("checkpoints", "checkpoints/best", "samples"):
-        assert os.listdir(f"{run_dir}/{folder}").sort() == (
-            os.listdir(f"{expected}/{folder}").sort()
-        )
+        assert {*os.listdir(f"{run_dir}/{folder}")} == {
+            *os.listdir(f"{expected}/{folder}")
+        }
     for name, value in weights(expected, 12).items():
         np.testing.assert_array_equal(weights(run_dir, 12)[name], value)
 
