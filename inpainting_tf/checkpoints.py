@@ -56,12 +56,15 @@ class Checkpoints:
 
     def _manager(self, folder, keep):
         def manage():
+            untrusted.keep_checkpoints_inside(folder)
             return tf.train.CheckpointManager(
                 self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
             )
 
         try:
             return manage()
+        except untrusted.UntrustedError:
+            raise
         except ValueError:  # The list of checkpoints is empty or damaged.
             _list_anew(folder)
             return manage()
@@ -230,6 +233,7 @@ def damage(path):
       what is wrong with it, in a few words; None for a whole one.
     """
     try:
+        untrusted.check_checkpoint(path)
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
