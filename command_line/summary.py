@@ -4,13 +4,11 @@ Input: a built method and the batch it is to be trained on; nothing is run. Outp
 table for `train.py --summary`.
 """
 
-import re
-
 import keras
 import tensorflow as tf
 from absl import flags
 
-from inpainting_tf.arithmetic import multiply_adds
+from inpainting_tf.arithmetic import multiply_adds, plain_name
 
 flags.DEFINE_bool(
     "summary",
@@ -79,7 +77,7 @@ def describe(model, image_size, batch_size):
 def _networks(model):
     """The Keras models that a method holds, by their names without numbers."""
     models = [layer for layer in model.layers if isinstance(layer, keras.Model)]
-    return {re.sub(r"_\d+$", "", network.name): network for network in models}
+    return {plain_name(network.name): network for network in models}
 
 
 def _in_millions(count):

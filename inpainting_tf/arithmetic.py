@@ -15,6 +15,7 @@ import collections
 import math
 import re
 
+import numpy as np
 import tensorflow as tf
 
 _CONVOLUTIONS = ("Conv2D", "Conv2DBackpropInput", "Conv2DBackpropFilter")
@@ -27,9 +28,10 @@ def multiply_adds(function, *shapes, networks=()):
 
     Args:
       function: of as many tensors as shapes are given. Of a `tf.cond` or
-        `tf.switch_case` the branch with most multiply-adds counts.
+        `tf.switch_case` the branch with most multiply-adds counts, of a loop all the
+        rounds that it may take.
       *shapes: of its arguments, fully known.
-      networks: names of Keras models, each counted by itself.
+      networks: plain names of Keras models, each counted by itself.
 
     Returns:
       collections.Counter: multiply-adds by name of the innermost of `networks` that an
@@ -37,8 +39,8 @@ def multiply_adds(function, *shapes, networks=()):
       through.
 
     Raises:
-      ValueError: a size inside is not known, or a convolution or product stands in a
-        loop, where how often it runs is not known either.
+      ValueError: a size inside is not known, or how often at most a loop runs that
+        multiplies.
     """
     specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     # Without AutoGraph, which would have to read the source of a lambda.
@@ -51,11 +53,8 @@ def _count(graph, networks):
     for op in _needed(graph):
         called = [_count(branch, networks) for branch in _called(op)]
         dearest = max(called, key=lambda counts: counts.total(), default={})
-        if op.type in _LOOPS and dearest:
-            raise ValueError(
-                f"multiply_adds: {op.name} multiplies; how often it runs is not known"
-            )
-        counts.update(dearest)
+        rounds = _rounds(op) if op.type in _LOOPS and dearest else 1
+        counts.update({name: rounds * count for name, count in dearest.items()})
         own = _multiply_adds_of(op)
         if own:
             counts[_innermost(op.name, networks)] += own
@@ -73,6 +72,17 @@ def _called(op):
     return [op.graph._get_function(name).graph for name in names]  # Not public in TF.
 
 
+def _rounds(loop):
+    """How often a `tf.while_loop` may run: what its caller gave as the maximum."""
+    # TensorFlow's loops carry their counter and their maximum before all else.
+    rounds = tf.get_static_value(loop.inputs[1])
+    if rounds is None or np.ndim(rounds) or rounds < 0:
+        raise ValueError(
+            f"multiply_adds: {loop.name} multiplies; how often it runs is not known"
+        )
+    return int(rounds)
+
+
 def _needed(graph):
     """Operations that results or effects need; TensorFlow leaves out the others."""
     waiting = [tensor.op for tensor in graph.outputs] + list(graph.control_outputs)
@@ -83,6 +93,11 @@ def _needed(graph):
         waiting.extend(before - needed)
         needed |= before
     return needed
+
+
+def plain_name(name):
+    """A name without what Keras and TensorFlow number second uses of it by."""
+    return re.sub(r"(_\d+)+$", "", name)
 
 
 def _multiply_adds_of(op):
@@ -111,6 +126,5 @@ def _size(op, shape):
 
 def _innermost(name, networks):
     """The last scope in an operation's name that is one of the networks."""
-    # Keras numbers networks of the same name, TensorFlow the scopes of second calls.
-    scopes = [re.sub(r"(_\d+)+$", "", scope) for scope in name.split("/")]
+    scopes = [plain_name(scope) for scope in name.split("/")]
     return next((scope for scope in reversed(scopes) if scope in networks), "")

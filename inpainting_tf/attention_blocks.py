@@ -33,7 +33,9 @@ from inpainting_tf.attention_stages import (
     sizes,
 )
 
-# So many copies of a block's scores are alive at once, as measured.
+# About so many copies of the scores are alive at once. Seen were 5.3 for all pairs of
+# 64 x 64 positions, and for blocks of 128 x 128 positions a process that grew by 1.0 and
+# 1.4 times a limit of 1,024 and 512 MB, by 2 times with gradients.
 COPIES = 6
 
 
@@ -166,6 +168,7 @@ def attend_in_blocks(
                 add_block,
                 (0, *[tf.zeros_like(source) for source in sources]),
                 parallel_iterations=1,
+                maximum_iterations=count,
             )
             return totals
 

@@ -135,13 +135,40 @@ def test_unknown_sizes_and_products_in_loops_are_refused():
     with pytest.raises(ValueError, match="unknown sizes"):
         multiply_adds(lambda x: tf.matmul(x, x), [None, 3])
 
-    def loop(x):
+    def loop(x, **options):
         return tf.while_loop(
-            lambda i, _: i < 3, lambda i, y: (i + 1, tf.matmul(y, x)), (0, x)
+            lambda i, _: i < 3, lambda i, y: (i + 1, tf.matmul(y, x)), (0, x), **options
         )
 
     with pytest.raises(ValueError, match="how often it runs"):
         multiply_adds(loop, [3, 3])
+    counted = multiply_adds(lambda x: loop(x, maximum_iterations=5), [3, 3])
+    assert counted == {"": 5 * 3**3}
+
+
+def test_attention_in_blocks_costs_its_halos_and_gradients_their_second_pass():
+    side, channels = 16, 8
+
+    def attend(x, memory_mb):
+        return contextual_attention(x, x, memory_mb=memory_mb, fuse=False)[0]
+
+    def gradients(x, memory_mb):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            output = attend(x, memory_mb)
+        return tape.gradient(output, x)
+
+    shape = [1, side, side, channels]
+    positions = side**2
+    # One row at a time: products of three, a row of output blocks for each side of it.
+    match = 3 * side * positions * channels
+    paste = 2 * (side + 1) ** 3 * channels
+    norm = 9 * positions
+    forward = side * (match + paste + norm)
+    assert multiply_adds(lambda x: attend(x, 1e-5), shape) == {"": forward}
+    more = multiply_adds(lambda x: gradients(x, 1e-5), shape).total()
+    # The attention again, then from the output to both factors of both products.
+    assert more == side * (match + norm) + side * (2 * paste + 2 * match + norm)
 
 
 def test_the_summary_adds_up():

@@ -315,14 +315,7 @@ def test_a_stop_during_validation_is_made_up_for(tmp_path):
 # --------------------------------------------------------------- on a small disk
 
 TINY = (
-    "--dataset=synthetic_faces",
-    "--synthetic_count=40",
-    "--image_size=32",
-    "--width=0.05",
-    "--batch_size=4",
-    "--mask=random_box",
-    "--validation_count=4",
-    "--log_every=1",
+    *programs.SMALL_RUN,
     "--validate_every=4",
     "--checkpoint_every=4",
     "--deterministic",

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
-from programs import entries, run, without_speed
+from programs import SMALL_RUN, entries, run, without_speed
 from small_method import batches, small_method
 
 from inpainting_tf import health, run_folder, training
@@ -332,15 +332,8 @@ def test_without_rollbacks_the_run_stops_and_before_a_checkpoint_it_goes_to_zero
 def test_a_sick_run_of_train_py_rolls_back_and_says_so(tmp_path):
     """The paper's network at a rate of 100 and of 1e30, on a folder of its own."""
     flags = [
-        "--dataset=synthetic_faces",
-        "--synthetic_count=40",
-        "--image_size=32",
-        "--width=0.05",
-        "--batch_size=4",
-        "--mask=random_box",
-        "--validation_count=4",
+        *SMALL_RUN,
         "--adversarial_weight=1",
-        "--log_every=1",
         "--validate_every=10",
         "--checkpoint_every=5",
         "--steps=40",

@@ -32,6 +32,18 @@ print(json.dumps(said))
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
+# A run of train.py of seconds, without --validate_every, --checkpoint_every, --steps.
+SMALL_RUN = (
+    "--dataset=synthetic_faces",
+    "--synthetic_count=40",
+    "--image_size=32",
+    "--width=0.05",
+    "--batch_size=4",
+    "--mask=random_box",
+    "--validation_count=4",
+    "--log_every=1",
+)
+
 
 def run(program, *flags, environment=None):
     """Runs a program to its end; returns (exit status, standard error)."""

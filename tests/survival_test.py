@@ -20,22 +20,16 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
-from programs import ROOT, entries, weights, without_speed
+from programs import ROOT, SMALL_RUN, entries, weights, without_speed
 
 KILLS = 25
 STEPS, VALIDATE_EVERY, CHECKPOINT_EVERY = 60, 6, 4
 
 TINY = (
-    "--dataset=synthetic_faces",
-    "--synthetic_count=40",
-    "--image_size=32",
-    "--width=0.05",
-    "--batch_size=4",
-    "--mask=random_box",
+    *SMALL_RUN,
     "--hole_size=16",
     "--local_patch_size=16",
     "--validation_count=24",
-    "--log_every=1",
     f"--validate_every={VALIDATE_EVERY}",
     f"--checkpoint_every={CHECKPOINT_EVERY}",
     f"--steps={STEPS}",

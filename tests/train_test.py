@@ -16,16 +16,9 @@ from PIL import Image
 from programs import ROOT, entries, weights, without_speed
 
 TINY = (
-    "--dataset=synthetic_faces",
-    "--synthetic_count=40",
-    "--image_size=32",
-    "--width=0.05",
-    "--batch_size=4",
-    "--mask=random_box",
-    "--validation_count=4",
+    *programs.SMALL_RUN,
     "--adversarial_weight=1",
     "--averaging_decay=0.9",
-    "--log_every=1",
     "--validate_every=4",
     "--checkpoint_every=4",
     "--deterministic",

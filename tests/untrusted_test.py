@@ -191,18 +191,18 @@ def find(x):
 
 
 def write(x):
-    tf.io.write_file("/tmp/written_by_a_model", "x")
+    tf.io.write_file("written_by_a_model", "x")
     return x
 
 
 def write_by_print(x):
-    tf.print("x", output_stream="file:///tmp/written_by_a_model")
+    tf.print("x", output_stream="file://written_by_a_model")
     return x
 
 
 def write_checkpoint(x):
     tf.raw_ops.SaveV2(
-        prefix="/tmp/written_by_a_model",
+        prefix="written_by_a_model",
         tensor_names=["x"],
         shape_and_slices=[""],
         tensors=[x],
@@ -290,7 +290,9 @@ def test_other_forms_of_saved_models_are_refused(tmp_path):
         untrusted.load_saved_model(old)
 
 
-@pytest.mark.parametrize("function", [stateless_numpy, read, write], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    "function", [stateless_numpy, read, write], ids=lambda f: f.__name__
+)
 def test_frozen_graphs_that_reach_out_are_refused(function, tmp_path):
     with tf.Graph().as_default() as graph:
         function(tf.compat.v1.placeholder(tf.float32, [], "z"))
