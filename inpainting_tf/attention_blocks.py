@@ -29,6 +29,8 @@ from inpainting_tf.attention_stages import (
     add_shifted,
     attend,
     ceil_div,
+    most_attended,
+    paste_blocks,
     patch_norms,
     sizes,
 )
@@ -155,7 +157,7 @@ def attend_in_blocks(
                     tape.watch(sources)
                     block, _ = attend_block(index, sources)
                 rows, _ = plan(*sources[:2])
-                part = tf.slice(padded, [0, index * rows, 0, 0], tf.shape(block)[0:4])
+                part = tf.slice(padded, [0, index * rows, 0, 0], tf.shape(block))
                 parts = tape.gradient(block, sources, output_gradients=part)
                 added = [
                     total + tf.ensure_shape(part, total.shape)
@@ -288,21 +290,13 @@ def _tiled(left, right, times):
 def _pasted(scores, first, height, valid, blocks, softmax_scale):
     """Output blocks `[B, count + 1, w + 1, D]` and best positions `[B, count, w]`."""
     batch, count, width, _ = sizes(scores)
-    _, rows_behind, columns_behind, depth = sizes(blocks)
+    _, rows_behind, columns_behind, _ = sizes(blocks)
     shape = [batch, count, width, rows_behind - 1, columns_behind - 1]
     attention = attend(tf.reshape(scores, shape), valid, softmax_scale)
-    best = tf.argmax(
-        tf.reshape(attention, [batch, count, width, -1]), -1, output_type=tf.int32
-    )
+    best = most_attended(attention)
     inside = tf.cast(first + tf.range(count) < height, tf.float32)
     attention *= tf.reshape(inside, [1, count, 1, 1, 1])
-    weights = add_shifted(attention, {1: 1, 3: 1}, 2)
-    weights = add_shifted(weights, {2: 1, 4: 1}, 2)
-    weights = tf.reshape(
-        weights, [batch, (count + 1) * (width + 1), rows_behind * columns_behind]
-    )
-    output = tf.matmul(weights, tf.reshape(blocks, [batch, -1, depth]))
-    return tf.reshape(output, [batch, count + 1, width + 1, depth]), best
+    return paste_blocks(attention, blocks), best
 
 
 def _in_rows(x):

@@ -72,6 +72,31 @@ def attend(scores, valid, softmax_scale):
     return tf.reshape(tf.nn.softmax(logits), shape) * valid
 
 
+def most_attended(attention):
+    """Index of the background position, `[B, h, w]` int32; lowest index on ties."""
+    batch, rows, columns, height, width = sizes(attention)
+    flat = tf.reshape(attention, [batch, rows, columns, height * width])
+    return tf.argmax(flat, axis=-1, output_type=tf.int32)
+
+
+def paste_blocks(attention, blocks):
+    """Sums the attention to each block of rate x rate pixels, then copies blocks.
+
+    A patch is 2 x 2 blocks. The block at (m, n) of the output takes the block at
+    (m', n') of the background from the patches that start there and from those that
+    start one block earlier, on both sides alike: two shifted additions per axis.
+    """
+    batch, rows, columns, height, width = sizes(attention)
+    weights = add_shifted(attention, {1: 1, 3: 1}, 2)
+    weights = add_shifted(weights, {2: 1, 4: 1}, 2)
+    weights = tf.reshape(
+        weights, [batch, (rows + 1) * (columns + 1), (height + 1) * (width + 1)]
+    )
+    depth = sizes(blocks)[-1]
+    output = tf.matmul(weights, tf.reshape(blocks, [batch, -1, depth]))
+    return tf.reshape(output, [batch, rows + 1, columns + 1, depth])
+
+
 def block_padding(size, rate):
     """SAME padding of patches of side 2 rate at stride rate: before and after."""
     padding = (ceil_div(size, rate) + 1) * rate - size

@@ -49,22 +49,19 @@ class Checkpoints:
         self._folder = folder
         self._keep = keep
         self._saved = None  # The step at which the newest one was saved or restored.
-        for place in (folder, os.path.join(folder, "best")):
-            untrusted.keep_checkpoints_inside(place)
         self._newest = self._manager(folder, keep)
         self._best = self._manager(os.path.join(folder, "best"), 1)
 
     def _manager(self, folder, keep):
+        untrusted.keep_checkpoints_inside(folder)
+
         def manage():
-            untrusted.keep_checkpoints_inside(folder)
             return tf.train.CheckpointManager(
                 self._checkpoint, folder, max_to_keep=keep, checkpoint_name="step"
             )
 
         try:
             return manage()
-        except untrusted.UntrustedError:
-            raise
         except ValueError:  # The list of checkpoints is empty or damaged.
             _list_anew(folder)
             return manage()

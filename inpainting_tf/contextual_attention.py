@@ -42,6 +42,8 @@ from inpainting_tf.attention_stages import (
     attend,
     blocks_of,
     ceil_div,
+    most_attended,
+    paste_blocks,
     patch_norm,
     patch_norms,
     picture_of,
@@ -117,7 +119,7 @@ def contextual_attention(
             scores = _propagate(scores, fuse_kernel_size, _convolve_with_identity)
         attention = attend(scores, valid, softmax_scale)
         output = _paste_patches(attention, background, sizes(foreground), rate)
-        best = _most_attended(attention)
+        best = most_attended(attention)
         return output, _offsets(best, sizes(reduced_background)[2])
 
     blocks = blocks_of(background, rate)
@@ -127,7 +129,7 @@ def contextual_attention(
         if fuse:
             scores = _propagate(scores, fuse_kernel_size, _add_shifted_diagonals)
         attention = attend(scores, valid, softmax_scale)
-        return _paste_diagonal(attention, blocks), _most_attended(attention)
+        return paste_blocks(attention, blocks), most_attended(attention)
 
     reach = fuse_kernel_size if fuse else 1
     rows = sizes(reduced_foreground)[1]
@@ -251,32 +253,7 @@ def _paste_patches(attention, background, output_shape, rate):
     return tf.reshape(output, output_shape) / PATCHES_PER_PIXEL
 
 
-def _paste_diagonal(attention, blocks):
-    """Sums the attention to each block of rate x rate pixels, then copies blocks.
-
-    A patch is 2 x 2 blocks. The block at (m, n) of the output takes the block at
-    (m', n') of the background from the patches that start there and from those that
-    start one block earlier, on both sides alike: two shifted additions per axis.
-    """
-    batch, rows, columns, height, width = sizes(attention)
-    weights = add_shifted(attention, {1: 1, 3: 1}, 2)
-    weights = add_shifted(weights, {2: 1, 4: 1}, 2)
-    weights = tf.reshape(
-        weights, [batch, (rows + 1) * (columns + 1), (height + 1) * (width + 1)]
-    )
-    depth = sizes(blocks)[-1]
-    output = tf.matmul(weights, tf.reshape(blocks, [batch, -1, depth]))
-    return tf.reshape(output, [batch, rows + 1, columns + 1, depth])
-
-
 # ---------------------------------------------------------------- 6. offsets
-
-
-def _most_attended(attention):
-    """Index of the background position, `[B, h, w]` int32; lowest index on ties."""
-    batch, rows, columns, height, width = sizes(attention)
-    flat = tf.reshape(attention, [batch, rows, columns, height * width])
-    return tf.argmax(flat, axis=-1, output_type=tf.int32)
 
 
 def _offsets(best, width_behind):
