@@ -302,6 +302,7 @@ def test_searches_and_served_methods_are_compared_in_groups(tmp_path):
     )
     assert status == 0, errors
 
+@pytest.mark.slow
     (batch,) = protocol_examples.open_examples(protocol, batch_size=4)
     image, mask = batch["image"], batch["mask"]
     gan, _, _ = trained.load(str(tmp_path / "gan"))

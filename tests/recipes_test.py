@@ -85,6 +85,7 @@ def toy_run(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_every_training_recipe_is_accepted_up_to_its_data(tmp_path):
     """Data that is not there is refused last, so the rest of the recipe was fine."""
     said = every_recipe(
@@ -116,7 +117,10 @@ def test_every_search_recipe_is_accepted_up_to_its_data(toy_run, tmp_path):
         assert "--data_list=absent.csv: " in line, (recipe, line)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, marks=pytest.mark.slow if m == "giica" else ()) for m in METHODS],
+)
 def test_an_embedded_recipe_trains_every_player(method, toy_run):
     run_dir = toy_run(method)
     log = entries(run_dir)
@@ -141,6 +145,7 @@ def test_glcic_goes_through_its_three_phases(toy_run):
     assert rests == [False, True, True, True, False, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_a_run_resumed_inside_a_phase_ends_in_the_same_bits(method, toy_run, tmp_path):
     whole, resumed = toy_run(method), str(tmp_path / method)
@@ -184,6 +189,7 @@ def check_pictures(folder, results):
             assert np.ptp(np.asarray(picture)) == 255
 
 
+@pytest.mark.slow
 def test_symmetric_search_completes_pictures_and_leaves_its_losses(toy_run, tmp_path):
     shown = "--shown_iterations=12,3"
     results, losses = search(

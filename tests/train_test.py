@@ -148,6 +148,7 @@ def test_another_configuration_in_the_same_folder_is_refused(uninterrupted):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_a_later_last_step_continues_the_run(uninterrupted, tmp_path):
     run_dir = str(tmp_path / "longer")
     assert train(*TINY, "--steps=4", f"--run_dir={run_dir}")[0] == 0
@@ -215,6 +216,7 @@ def test_a_line_without_dashes_in_a_flag_file_is_refused(tmp_path):
     assert "'run_dir=r' is not a flag" in refusal(f"--flagfile={path}")
 
 
+@pytest.mark.slow
 def test_the_command_line_wins_over_a_flag_file_in_any_order(tmp_path):
     path = tmp_path / "recipe.cfg"
     path.write_text("--crop=100\n")
