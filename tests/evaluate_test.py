@@ -302,7 +302,6 @@ def test_searches_and_served_methods_are_compared_in_groups(tmp_path):
     )
     assert status == 0, errors
 
-@pytest.mark.slow
     (batch,) = protocol_examples.open_examples(protocol, batch_size=4)
     image, mask = batch["image"], batch["mask"]
     gan, _, _ = trained.load(str(tmp_path / "gan"))
@@ -326,6 +325,7 @@ def test_searches_and_served_methods_are_compared_in_groups(tmp_path):
     assert os.path.exists(tmp_path / "out" / "figures" / "groups.png")
 
 
+@pytest.mark.slow
 def test_a_trained_run_and_feature_distances_survive_torn_files(world, tmp_path):
     _, path, _, batch, _ = world
     status, errors = programs.run(

@@ -85,7 +85,6 @@ def toy_run(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_every_training_recipe_is_accepted_up_to_its_data(tmp_path):
     """Data that is not there is refused last, so the rest of the recipe was fine."""
     said = every_recipe(
@@ -103,6 +102,7 @@ def test_every_training_recipe_is_accepted_up_to_its_data(tmp_path):
         assert "--data_list=absent.csv: " in line, (recipe, line)
 
 
+@pytest.mark.slow
 def test_every_search_recipe_is_accepted_up_to_its_data(toy_run, tmp_path):
     said = every_recipe(
         "search",
@@ -189,7 +189,6 @@ def check_pictures(folder, results):
             assert np.ptp(np.asarray(picture)) == 255
 
 
-@pytest.mark.slow
 def test_symmetric_search_completes_pictures_and_leaves_its_losses(toy_run, tmp_path):
     shown = "--shown_iterations=12,3"
     results, losses = search(
@@ -203,6 +202,7 @@ def test_symmetric_search_completes_pictures_and_leaves_its_losses(toy_run, tmp_
     assert np.all(losses["losses"].min(axis=1) < losses["losses"][:, 0])
 
 
+@pytest.mark.slow
 def test_siidgm_gives_the_same_whatever_the_batch(toy_run, tmp_path):
     flags = ("siidgm", toy_run("dcgan"))
     results, losses = search(*flags, tmp_path / "two", "--restarts=2")

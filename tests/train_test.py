@@ -148,7 +148,6 @@ def test_another_configuration_in_the_same_folder_is_refused(uninterrupted):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_a_later_last_step_continues_the_run(uninterrupted, tmp_path):
     run_dir = str(tmp_path / "longer")
     assert train(*TINY, "--steps=4", f"--run_dir={run_dir}")[0] == 0
@@ -157,6 +156,7 @@ def test_a_later_last_step_continues_the_run(uninterrupted, tmp_path):
     assert without_speed(entries(run_dir)) == without_speed(entries(uninterrupted)[:9])
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_with_step_and_name(tmp_path):
     status, errors = train(
         *TINY, "--steps=40", "--learning_rate=1e30", f"--run_dir={tmp_path}/sick"
@@ -216,7 +216,6 @@ def test_a_line_without_dashes_in_a_flag_file_is_refused(tmp_path):
     assert "'run_dir=r' is not a flag" in refusal(f"--flagfile={path}")
 
 
-@pytest.mark.slow
 def test_the_command_line_wins_over_a_flag_file_in_any_order(tmp_path):
     path = tmp_path / "recipe.cfg"
     path.write_text("--crop=100\n")
@@ -225,6 +224,7 @@ def test_the_command_line_wins_over_a_flag_file_in_any_order(tmp_path):
         assert "--crop=90" in line
 
 
+@pytest.mark.slow
 def test_changed_data_is_refused_when_resuming(tmp_path):
     folder = tmp_path / "faces"
     folder.mkdir()

@@ -41,7 +41,6 @@ def run_steps(strategy, count, jit_compile=False, **parameters):
     return model, results
 
 
-@pytest.mark.slow
 def test_two_replicas_train_as_one_device_with_the_same_batch(mirrored):
     """With clipping and averaging, at rates at which both matter."""
     parameters = {"averaging_decay": 0.9, "clip_norm": 5.0, "learning_rate": 1e-3}
@@ -63,6 +62,7 @@ def test_two_replicas_train_as_one_device_with_the_same_batch(mirrored):
     assert np.mean(apart) < 0.02
 
 
+@pytest.mark.slow
 def test_a_mirrored_run_with_float16_takes_finite_steps(mirrored):
     keras.mixed_precision.set_dtype_policy("mixed_float16")
     try:
