@@ -18,7 +18,8 @@ beside the share that the original program reached when it was recorded (TensorF
 much the process grew at its largest, each form in a process of its own.
 """
 
-import resource
+import pathlib
+import re
 import subprocess
 import sys
 
@@ -75,7 +76,9 @@ def attention(form, shape, gradients):
 
 
 def megabytes_at_most():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not getrusage, whose maximum starts at that of the process that started this one.
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def print_growth(shape):

@@ -45,19 +45,21 @@ def multiply_adds(function, *shapes, networks=()):
     specs = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
     # Without AutoGraph, which would have to read the source of a lambda.
     traced = tf.function(function, autograph=False).get_concrete_function(*specs)
-    return _count(traced.graph, networks)
+    return _count(traced.graph, networks, "")
 
 
-def _count(graph, networks):
+def _count(graph, networks, around):
+    """`around`: the network that the graph is called in."""
     counts = collections.Counter()
     for op in _needed(graph):
-        called = [_count(branch, networks) for branch in _called(op)]
+        network = _innermost(op.name, networks) or around
+        called = [_count(branch, networks, network) for branch in _called(op)]
         dearest = max(called, key=lambda counts: counts.total(), default={})
         rounds = _rounds(op) if op.type in _LOOPS and dearest else 1
         counts.update({name: rounds * count for name, count in dearest.items()})
         own = _multiply_adds_of(op)
         if own:
-            counts[_innermost(op.name, networks)] += own
+            counts[network] += own
     return counts
 
 

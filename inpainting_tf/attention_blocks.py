@@ -7,10 +7,9 @@ pairs of one block are ever held; gradients compute a block's pairs once more in
 keeping them. The result is that of `contextual_attention`, up to rounding.
 
 Inputs: the reduced foreground `[B, h, w, C]` and background `[B, h', w', C]`, which of
-the background's patches are valid `[B or 1, 1, 1, h', w']`, and the background's blocks
-of pixels `[B, h' + 1, w' + 1, D]`, all float32. Outputs: blocks of the output
-`[B, h + 1, w + 1, D]`, not yet divided, and the index of the most attended background
-position, `[B, h, w]` int32.
+the background's patches are valid `[B or 1, 1, 1, h', w']`, and the background's pixels
+`[B, H', W', C]`, all float32. Outputs: the foreground rebuilt, `[B, H, W, C]` float32,
+and the index of the most attended background position, `[B, h, w]` int32.
 
 Stages: rows per block; of each block the scores of its rows and those round them,
 propagation along rows, propagation along columns, softmax, paste; blocks put together.
@@ -25,13 +24,17 @@ import math
 
 import tensorflow as tf
 
+from inpainting_tf.attention_diagonals import EXAMPLES_AT_ONCE
 from inpainting_tf.attention_stages import (
+    PATCHES_PER_PIXEL,
     add_shifted,
     attend,
+    blocks_of,
     ceil_div,
     most_attended,
     paste_blocks,
     patch_norms,
+    picture_of,
     sizes,
 )
 
@@ -39,6 +42,31 @@ from inpainting_tf.attention_stages import (
 # 64 x 64 positions, and for blocks of 128 x 128 positions a process that grew by 1.0 and
 # 1.4 times a limit of 1,024 and 512 MB, by 2 times with gradients.
 COPIES = 6
+
+
+def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
+    """Whether all pairs of an example fit into memory, or cannot go by blocks.
+
+    Args:
+      foreground, background: reduced features.
+      fuse_kernel_size: odd number of pairs added per propagation pass, 1 for none.
+      megabytes: memory for scores; None: no limit.
+
+    Returns:
+      bool, or bool scalar tensor where sizes are not known.
+    """
+    if megabytes is None:
+        return True
+    height = sizes(foreground)[1]
+    batch = sizes(foreground)[0]
+    together = (
+        tf.minimum(batch, EXAMPLES_AT_ONCE)
+        if tf.is_tensor(batch)
+        else min(batch, EXAMPLES_AT_ONCE)
+    )
+    rows = _rows_within(foreground, background, megabytes, together)
+    # A block's columns wrap round once, which needs more rows than one step reaches.
+    return (rows >= height) | (height <= fuse_kernel_size // 2)
 
 
 def rows_per_block(foreground, background, megabytes, halo):
@@ -52,15 +80,19 @@ def rows_per_block(foreground, background, megabytes, halo):
     Returns:
       int, or int32 scalar tensor where sizes are not known; at least 1.
     """
-    batch, _, width, _ = sizes(foreground)
+    rows = _rows_within(foreground, background, megabytes, sizes(foreground)[0])
+    return tf.maximum(rows - halo, 1) if tf.is_tensor(rows) else max(1, rows - halo)
+
+
+def _rows_within(foreground, background, megabytes, examples):
+    width = sizes(foreground)[2]
     _, height_behind, width_behind, _ = sizes(background)
-    factors = (4 * COPIES, batch, width, height_behind, width_behind)
+    factors = (4 * COPIES, examples, width, height_behind, width_behind)
     budget = int(megabytes * 2**20)
     if not any(tf.is_tensor(factor) for factor in factors):
-        return max(1, budget // math.prod(factors) - halo)
+        return budget // math.prod(factors)
     bytes_per_row = tf.reduce_prod(tf.cast(tf.stack(factors), tf.int64))
-    rows = tf.cast(tf.minimum(budget // bytes_per_row, 2**30), tf.int32)
-    return tf.maximum(rows - halo, 1)
+    return tf.cast(tf.minimum(budget // bytes_per_row, 2**30), tf.int32)
 
 
 def halo_rows(width, kernel_size, fuse_kernel_size):
@@ -79,31 +111,33 @@ def attend_in_blocks(
     foreground,
     background,
     valid,
-    blocks,
+    pixels,
+    size,
     *,
+    rate,
     kernel_size,
     fuse_kernel_size,
     softmax_scale,
     megabytes,
-    at_once=None,
 ):
     """Attends to the background, some foreground rows at a time.
 
     Args:
-      foreground, background, valid, blocks: see the module.
+      foreground, background, valid, pixels: see the module.
+      size: height and width of the output.
+      rate: side of the blocks of pixels that a position stands for.
       kernel_size: odd side of the patches compared.
       fuse_kernel_size: odd number of neighbouring pairs added per propagation pass, 1
         for none; half of it below the number of foreground rows.
       softmax_scale: factor on the scores.
       megabytes: memory for the scores of a block, see `rows_per_block`.
-      at_once: (bool scalar tensor, function without arguments that returns the same
-        all at once), which is called where the first is true; gradients go by blocks
-        even then.
 
     Returns:
-      (output blocks, best positions), see the module. Gradients flow to foreground,
-      background and blocks; there are no second ones.
+      (output, best positions), see the module. Gradients flow to foreground, background
+      and pixels; there are no second ones.
     """
+    blocks = blocks_of(pixels, rate)
+    depth = rate * rate * pixels.shape[-1]
 
     def plan(foreground, background):
         """Rows per block, and how many blocks."""
@@ -131,7 +165,7 @@ def attend_in_blocks(
             lambda index: attend_block(index, sources),
             tf.range(count),
             fn_output_signature=(
-                tf.TensorSpec([None, None, None, blocks.shape[-1]], tf.float32),
+                tf.TensorSpec([None, None, None, depth], tf.float32),
                 tf.TensorSpec([None, None, None], tf.int32),
             ),
             parallel_iterations=1,  # More would hold more blocks at once.
@@ -141,11 +175,6 @@ def attend_in_blocks(
 
     @tf.custom_gradient
     def attend_all(*sources):
-        if at_once is None:
-            results = forward(sources)
-        else:
-            results = tf.cond(at_once[0], at_once[1], lambda: forward(sources))
-
         def gradients(output_gradient, _):
             rows, count = plan(*sources[:2])
             # What the last block has beyond the last row is no output.
@@ -174,9 +203,13 @@ def attend_in_blocks(
             )
             return totals
 
-        return results, gradients
+        return forward(sources), gradients
 
-    return attend_all(foreground, background, blocks)
+    output, best = attend_all(foreground, background, blocks)
+    output = picture_of(output, *size, rate) / PATCHES_PER_PIXEL
+    static = [side if isinstance(side, int) else None for side in size]
+    output.set_shape([foreground.shape[0], *static, pixels.shape[-1]])
+    return output, best
 
 
 class _Rows:

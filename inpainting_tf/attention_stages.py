@@ -10,6 +10,8 @@ from inpainting_tf.layers import resize_nearest_aligned
 
 # Background patches with a smaller L2 norm are divided by this floor instead.
 MIN_PATCH_NORM = 1e-4
+# Patches of 2 rate x 2 rate at stride rate: four of them cover each inner pixel.
+PATCHES_PER_PIXEL = 4
 
 
 def reduce_features(x, rate):

@@ -17,17 +17,17 @@ Stages, in order:
   5. paste       full-resolution background patches, weighted and overlapped
   6. offsets     where each position looks; `offsets_to_color` draws them
 
-Stages 2, 3 and 5 exist in two forms with equal results. "patches" is the paper's
-wording: extracted patches serve as kernels of a convolution and of a transposed
-convolution, one example at a time. "diagonal" (the default) uses that a pair of
-patches is a sum over pairs of pixels that move together, that is along diagonals of
-the matrix of all pairs: one C-deep product per pair of positions, then shifted
-additions, with kernel_size**2 times fewer multiplications in matching and four times
-fewer in pasting, and no loop over examples.
+Stages 2 to 5 exist in two forms with equal results. "patches" is the paper's wording
+and stands here: extracted patches serve as kernels of a convolution and of a transposed
+convolution. "diagonal" (the default, `attention_diagonals`) uses that a pair of patches
+is a sum over pairs of pixels that move together, that is along diagonals of the matrix
+of all pairs: one C-deep product per pair of positions, then moved additions, with
+kernel_size**2 times fewer multiplications in matching and four times fewer in pasting.
 
-Scores are stored as `[B, h, w, h', w']`: foreground row and column, background row
-and column. Memory grows with (h w h' w'): 4 MB per example and copy at 32 x 32. Where
-they do not fit into `memory_mb`, the diagonal form goes by blocks of foreground rows.
+Scores are `[B, h, w, h', w']`: foreground row and column, background row and column.
+Memory grows with (h w h' w'): 4 MB per example and copy at 32 x 32. Where they do not
+fit into `memory_mb`, the diagonal form goes by blocks of foreground rows
+(`attention_blocks`).
 On GPUs with TensorFloat-32, products lose precision unless
 `tf.config.experimental.enable_tensor_float_32_execution(False)` is set.
 """
@@ -36,25 +36,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf.attention_blocks import attend_in_blocks, rows_per_block
+from inpainting_tf.attention_blocks import attend_in_blocks, fits_at_once
+from inpainting_tf.attention_diagonals import attend_at_once
 from inpainting_tf.attention_stages import (
-    add_shifted,
+    PATCHES_PER_PIXEL,
     attend,
-    blocks_of,
     ceil_div,
     most_attended,
-    paste_blocks,
     patch_norm,
-    patch_norms,
-    picture_of,
     reduce_features,
     sizes,
     valid_patches,
 )
 from inpainting_tf.layers import resize_nearest_aligned
 
-# Patches of 2 rate x 2 rate at stride rate: four of them cover each inner pixel.
-PATCHES_PER_PIXEL = 4
 # For the scores of all pairs; what needs more goes by blocks of rows.
 MEMORY_MB = 1024.0
 
@@ -116,44 +111,32 @@ def contextual_attention(
     if form == "patches":
         scores = _match_patches(reduced_foreground, reduced_background, kernel_size)
         if fuse:
-            scores = _propagate(scores, fuse_kernel_size, _convolve_with_identity)
+            scores = _propagate(scores, fuse_kernel_size)
         attention = attend(scores, valid, softmax_scale)
         output = _paste_patches(attention, background, sizes(foreground), rate)
         best = most_attended(attention)
         return output, _offsets(best, sizes(reduced_background)[2])
 
-    blocks = blocks_of(background, rate)
-
-    def all_at_once():
-        scores = _match_diagonal(reduced_foreground, reduced_background, kernel_size)
-        if fuse:
-            scores = _propagate(scores, fuse_kernel_size, _add_shifted_diagonals)
-        attention = attend(scores, valid, softmax_scale)
-        return paste_blocks(attention, blocks), most_attended(attention)
-
-    reach = fuse_kernel_size if fuse else 1
-    rows = sizes(reduced_foreground)[1]
+    fuse_kernel_size = fuse_kernel_size if fuse else 1
     features = (reduced_foreground, reduced_background)
-    # A block's columns wrap round once, which needs more rows than one step reaches.
-    fits = memory_mb is None or (
-        (rows_per_block(*features, memory_mb, 0) >= rows) | (rows <= reach // 2)
-    )
-    if fits is True:
-        output, best = all_at_once()
-    else:
-        output, best = attend_in_blocks(
-            *features,
-            valid,
-            blocks,
-            kernel_size=kernel_size,
-            fuse_kernel_size=reach,
-            softmax_scale=softmax_scale,
-            megabytes=memory_mb,
-            at_once=(fits, all_at_once) if tf.is_tensor(fits) else None,
+    fits = fits_at_once(*features, fuse_kernel_size, memory_mb)
+    sources = (*features, valid, background, sizes(foreground)[1:3])
+    options = {
+        "rate": rate,
+        "kernel_size": kernel_size,
+        "fuse_kernel_size": fuse_kernel_size,
+        "softmax_scale": softmax_scale,
+    }
+    if tf.is_tensor(fits):
+        output, best = tf.cond(
+            fits,
+            lambda: attend_at_once(*sources, **options),
+            lambda: attend_in_blocks(*sources, **options, megabytes=memory_mb),
         )
-    _, height, width, _ = sizes(foreground)
-    output = picture_of(output, height, width, rate) / PATCHES_PER_PIXEL
-    output.set_shape(foreground.shape)
+    elif fits:
+        output, best = attend_at_once(*sources, **options)
+    else:
+        output, best = attend_in_blocks(*sources, **options, megabytes=memory_mb)
     return output, _offsets(best, sizes(reduced_background)[2])
 
 
@@ -178,52 +161,25 @@ def _match_patches(foreground, background, kernel_size):
     return tf.reshape(scores, [batch, rows, columns, height, width])
 
 
-def _match_diagonal(foreground, background, kernel_size):
-    """Multiplies every pair of positions once, then adds the pairs of each patch."""
-    batch, rows, columns, channels = sizes(foreground)
-    _, height, width, _ = sizes(background)
-    products = tf.matmul(
-        tf.reshape(foreground, [batch, rows * columns, channels]),
-        tf.reshape(background, [batch, height * width, channels]),
-        transpose_b=True,
-    )
-    products = tf.reshape(products, [batch, rows, columns, height, width])
-    # The two patches of a pair step together, first through rows, then columns.
-    pad = kernel_size // 2
-    scores = add_shifted(products, {1: pad, 3: pad}, kernel_size)
-    scores = add_shifted(scores, {2: pad, 4: pad}, kernel_size)
-
-    norm = patch_norms(background, kernel_size)
-    return scores / tf.reshape(norm, [batch, 1, 1, height, width])
-
-
 # ---------------------------------------------------------------- 3. propagate
 
 
-def _propagate(scores, fuse_kernel_size, sum_diagonals):
+def _propagate(scores, size):
     """Adds the scores of the pairs one step before and after, along both axes.
 
     Positions are flattened, so that the step after the end of a row is the start of
     the next row. The original does so; published weights were trained with it.
     """
+    kernel = tf.eye(size)[:, :, tf.newaxis, tf.newaxis]
     # Row by row first. The transposition makes the second pass go column by column,
     # and then restores the order.
     for _ in range(2):
         batch, rows, columns, height, width = sizes(scores)
-        matrix = tf.reshape(scores, [batch, rows * columns, height * width])
-        matrix = sum_diagonals(matrix, fuse_kernel_size)
+        matrix = tf.reshape(scores, [batch, rows * columns, height * width, 1])
+        matrix = tf.nn.conv2d(matrix, kernel, 1, "SAME")
         scores = tf.reshape(matrix, [batch, rows, columns, height, width])
         scores = tf.transpose(scores, [0, 2, 1, 4, 3])
     return scores
-
-
-def _convolve_with_identity(matrix, size):
-    kernel = tf.eye(size)[:, :, tf.newaxis, tf.newaxis]
-    return tf.nn.conv2d(matrix[..., tf.newaxis], kernel, 1, "SAME")[..., 0]
-
-
-def _add_shifted_diagonals(matrix, size):
-    return add_shifted(matrix, {1: size // 2, 2: size // 2}, size)
 
 
 # ---------------------------------------------------------------- 5. paste

@@ -65,8 +65,33 @@ def resize_nearest_aligned(x, height, width):
             f"resize_nearest_aligned: x must be [B, H, W, C], got shape {x.shape}"
         )
     for axis, size in ((1, height), (2, width)):
-        x = tf.gather(x, _aligned_source_indices(tf.shape(x)[axis], size), axis=axis)
+        indices = _aligned_source_indices(tf.shape(x)[axis], size)
+        static = x.shape[axis]
+        if isinstance(size, int) and static is not None and size <= static:
+            x = _gather_distinct(x, indices, axis)
+        else:
+            x = tf.gather(x, indices, axis=axis)
     return x
+
+
+def _gather_distinct(x, indices, axis):
+    """tf.gather of indices that differ, whose gradient needs no sums, only a gather."""
+
+    @tf.custom_gradient
+    def gather(x):
+        def gradient(upstream):
+            # Each index of x was read once or not at all, and gets a zero then.
+            count = tf.shape(upstream)[axis]
+            nowhere = tf.fill([tf.shape(x)[axis]], count)
+            readers = tf.tensor_scatter_nd_update(
+                nowhere, indices[:, tf.newaxis], tf.range(count)
+            )
+            paddings = [[0, int(place == axis)] for place in range(len(x.shape))]
+            return tf.gather(tf.pad(upstream, paddings), readers, axis=axis)
+
+        return tf.gather(x, indices, axis=axis), gradient
+
+    return gather(x)
 
 
 def _aligned_source_indices(size_in, size_out):

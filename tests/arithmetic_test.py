@@ -98,17 +98,23 @@ def test_a_network_is_found_inside_the_method_and_its_gradients_with_it():
 
 
 def test_diagonal_attention_computes_a_ninth_and_a_quarter_of_the_patches_form():
-    # The patches form runs in a loop over examples, which is not counted.
     batch, side, channels = 2, 16, 8
-    positions = (side // 2) ** 2
+    positions = side // 2
     counted = multiply_adds(
         lambda f, b: contextual_attention(f, b, rate=2),
         *[[batch, side, side, channels]] * 2,
     )
-    norm = batch * positions * 9
-    match = batch * positions**2 * channels
-    paste = batch * (side // 2 + 1) ** 4 * 4 * channels
-    assert counted == {"": norm + match + paste}
+
+    def aligned(length):  # The least of 15, 31, 47, ... that is not below it.
+        return next(n for n in range(15, 1000, 16) if n >= length)
+
+    norm = positions**2 * 9
+    # Zeros stand round both pictures and one row more below the foreground.
+    rows, columns = (positions + 3) * (positions + 2), (positions + 2) ** 2
+    match = rows * aligned(columns) * channels
+    rows, columns = (positions + 1) ** 2, (positions + 2) * (positions + 1)
+    paste = rows * aligned(columns) * 4 * channels
+    assert counted == {"": batch * (norm + match + paste)}
 
 
 def test_of_branches_the_dearest_counts():
