@@ -279,6 +279,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
         assert read(folder / name) == read(root / "out" / name), name
 
 
+@pytest.mark.slow
 def test_searches_and_served_methods_are_compared_in_groups(tmp_path):
     status, errors = programs.run(
         "train.py",

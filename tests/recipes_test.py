@@ -119,7 +119,10 @@ def test_every_search_recipe_is_accepted_up_to_its_data(toy_run, tmp_path):
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(m, marks=pytest.mark.slow if m == "giica" else ()) for m in METHODS],
+    [
+        pytest.param(m, marks=pytest.mark.slow if m in ("giica", "glcic") else ())
+        for m in METHODS
+    ],
 )
 def test_an_embedded_recipe_trains_every_player(method, toy_run):
     run_dir = toy_run(method)

@@ -80,6 +80,7 @@ def test_the_effective_flags_repeat_the_run(uninterrupted, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_resumes_bit_for_bit(uninterrupted, tmp_path):
     run_dir = str(tmp_path / "killed")
     process = subprocess.Popen(
