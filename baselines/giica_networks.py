@@ -20,6 +20,7 @@ from keras import layers
 from inpainting_tf import images
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.layers import (
+    Conv2D,
     leaky_relu,
     resize_nearest_aligned,
     scaled_channels,
@@ -53,7 +54,7 @@ class _Convolution(layers.Layer):
         super().__init__(name=name, dtype=dtype)
         self.double = double
         self.border = dilation * (kernel_size - 1) // 2 if padding == "symmetric" else 0
-        self.convolution = layers.Conv2D(
+        self.convolution = Conv2D(
             channels,
             kernel_size,
             strides=strides,

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import images
-from inpainting_tf.layers import scaled_channels, through
+from inpainting_tf.layers import Conv2D, scaled_channels, through
 
 CELEBA_MEAN_COLOR = (131.0, 109.0, 97.0)  # aligned and cropped to 178x178, RGB
 
@@ -62,7 +62,7 @@ class CompletionNetwork(keras.Model):
         self.fill = images.color_to_float(mean_color)
 
         def block(name, channels, kernel_size, strides=1, dilation=1):
-            convolution = layers.Conv2D(
+            convolution = Conv2D(
                 scaled(channels),
                 kernel_size,
                 strides=strides,

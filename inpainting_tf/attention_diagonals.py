@@ -75,6 +75,7 @@ def attend_at_once(
         # The gradients are below; tapes need not prepare for others.
         sources = [tf.stop_gradient(source) for source in sources]
         scope = tf.get_current_name_scope()
+        at_once = None if tf.executing_eagerly() else EXAMPLES_AT_ONCE
 
         def forward(example):
             *parts, valid = example
@@ -91,7 +92,7 @@ def attend_at_once(
                 tf.TensorSpec([None, None, sources[-1].shape[-1]], tf.float32),
                 tf.TensorSpec([None, None], tf.int32),
             ),
-            parallel_iterations=EXAMPLES_AT_ONCE,
+            parallel_iterations=at_once,
         )
 
         def gradients(gradient, _):
@@ -104,7 +105,7 @@ def attend_at_once(
                         tf.TensorSpec(source.shape[1:], tf.float32)
                         for source in sources
                     ),
-                    parallel_iterations=EXAMPLES_AT_ONCE,
+                    parallel_iterations=at_once,
                 )
 
         return (output, best), gradients

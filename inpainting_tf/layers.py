@@ -1,4 +1,5 @@
-"""Small pieces shared by the networks: channel counts, layers in turn, resampling.
+"""Small pieces shared by the networks: channel counts, layers in turn, convolution,
+resampling.
 
 `resize_nearest_aligned` is the nearest-neighbour resize of the original GIICA
 program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 2's
@@ -6,6 +7,7 @@ program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 
 value range; values are copied, never mixed.
 """
 
+import keras
 import tensorflow as tf
 
 
@@ -39,6 +41,47 @@ def through(network_layers, tensor, **options):
 def leaky_relu(x, slope=0.2):
     """max(x, slope x), for slopes below 1."""
     return tf.maximum(x, slope * x)  # TF 2.21's graph optimiser trips over its own op.
+
+
+class Conv2D(keras.layers.Conv2D):
+    """Keras's layer, whose dilated kernels have a gradient that is fast on CPUs.
+
+    TensorFlow's own gains nothing from large tiles there: it cuts the picture into
+    dilation**2 small ones, and takes up to 19 times as long as the forward pass.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Overrides Keras's; `[B, H, W, C]` and `[k, k, C, D]` -> `[B, h, w, D]`."""
+        dilation, across = self.dilation_rate
+        odd = all(side % 2 for side in self.kernel_size)
+        plain = odd and dilation == across and self.data_format == "channels_last"
+        if dilation == 1 or not plain or self.groups > 1:
+            return super().convolution_op(inputs, kernel)
+        return _dilated_convolution(inputs, kernel, dilation, self.padding.upper())
+
+
+def _dilated_convolution(x, kernel, dilation, padding):
+    """Convolution by an odd kernel; Keras lets a dilated one have no strides."""
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradient(upstream):
+            turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
+            around = upstream
+            if padding == "VALID":
+                height, width = (dilation * (side - 1) for side in kernel.shape[:2])
+                borders = [[0, 0], [height, height], [width, width], [0, 0]]
+                around = tf.pad(upstream, borders)
+            of_x = _dilated_convolution(around, turned, dilation, padding)
+            with tf.GradientTape() as tape:
+                tape.watch(kernel)
+                y = tf.nn.convolution(x, kernel, 1, padding, dilations=dilation)
+            of_kernel = tape.gradient(y, kernel, output_gradients=upstream)
+            return of_x, of_kernel
+
+        return tf.nn.conv2d(x, kernel, 1, padding, dilations=dilation), gradient
+
+    return convolve(x, tf.convert_to_tensor(kernel))
 
 
 def resize_nearest_aligned(x, height, width):

@@ -27,7 +27,7 @@ from keras import layers
 
 from inpainting_tf import health, images, losses, masks
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
-from inpainting_tf.layers import leaky_relu, scaled_channels, through
+from inpainting_tf.layers import Conv2D, leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
@@ -37,7 +37,7 @@ from inpainting_tf.optimization import (
 
 
 def _convolution(channels, kernel_size, strides=1, dilation=1, activation="elu"):
-    return layers.Conv2D(
+    return Conv2D(
         channels,
         kernel_size,
         strides=strides,

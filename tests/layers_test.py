@@ -1,0 +1,62 @@
+"""Dilated convolutions: Keras's results and gradients, by another way."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from inpainting_tf.layers import Conv2D
+
+
+def _pair(padding, dilation, kernel_size):
+    """Our layer and Keras's with the same weights, and a picture that is not square."""
+    generator = np.random.default_rng(7)
+    arguments = {"padding": padding, "dilation_rate": dilation}
+    ours = Conv2D(5, kernel_size, **arguments)
+    theirs = keras.layers.Conv2D(5, kernel_size, **arguments)
+    x = tf.constant(generator.normal(size=[2, 19, 23, 3]), tf.float32)
+    ours(x), theirs(x)
+    theirs.set_weights(ours.get_weights())
+    return ours, theirs, x
+
+
+def _results(layer, x):
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layer(x)
+        error = tf.reduce_sum(y * tf.sin(y))
+    return y, *tape.gradient(error, [x, *layer.trainable_variables])
+
+
+@pytest.mark.parametrize("how", ["eager", "graph", "xla", "any size"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("dilation", [1, 2, 4])
+@pytest.mark.parametrize("kernel_size", [3, (5, 3)])
+def test_a_dilated_convolution_and_its_gradients_are_those_of_keras(
+    kernel_size, dilation, padding, how
+):
+    ours, theirs, x = _pair(padding, dilation, kernel_size)
+
+    def call(x):
+        return _results(ours, x)
+
+    if how == "any size":
+        call = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    elif how != "eager":
+        call = tf.function(call, jit_compile=how == "xla")
+    for own, other in zip(call(x), _results(theirs, x), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-4)
+
+
+def test_second_derivatives_are_those_of_keras():
+    ours, theirs, x = _pair("same", 2, 3)
+
+    def second(layer):
+        with tf.GradientTape() as outer:
+            with tf.GradientTape() as inner:
+                inner.watch(x)
+                error = tf.reduce_sum(tf.tanh(layer(x)))
+            slope = tf.reduce_sum(tf.square(inner.gradient(error, x)))
+        return outer.gradient(slope, layer.kernel)
+
+    np.testing.assert_allclose(second(ours), second(theirs), rtol=1e-3, atol=1e-3)
