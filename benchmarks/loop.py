@@ -27,7 +27,7 @@ from absl import app, flags
 import train
 from baselines.methods import METHODS
 from benchmarks import timing
-from benchmarks.networks import random_batch
+from benchmarks.batches import random_batch
 from command_line.parsing import parse_flags
 from inpainting_tf import training
 

@@ -20,6 +20,7 @@ from absl import app, flags
 
 from baselines.methods import METHODS
 from benchmarks import timing
+from benchmarks.batches import random_batch
 from command_line import method_flags
 from command_line.parsing import parse_flags
 from inpainting_tf import training
@@ -36,21 +37,6 @@ flags.DEFINE_list(
 flags.DEFINE_list("batch_sizes", ["4"], "Images at once.")
 flags.DEFINE_integer("rounds", 7, "Turns that are timed.", lower_bound=2)
 flags.DEFINE_integer("steps", 1, "0 leaves training steps out.", lower_bound=0)
-
-
-def random_batch(count, size):
-    """Random images and a centred hole of half their side, as the loop feeds them."""
-    generator = np.random.default_rng(0)
-    image = generator.uniform(-1, 1, [count, size, size, 3]).astype(np.float32)
-    begin, end = size // 4, size // 4 + size // 2
-    mask = np.zeros([count, size, size, 1], np.float32)
-    mask[:, begin:end, begin:end] = 1
-    box = np.tile(np.int32([begin, begin, size // 2, size // 2]), [count, 1])
-    return {
-        "image": tf.constant(image),
-        "mask": tf.constant(mask),
-        "box": tf.constant(box),
-    }
 
 
 def build(method, size, width):

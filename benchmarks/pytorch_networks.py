@@ -21,7 +21,7 @@ from torch.nn import functional
 from baselines.giica_networks import CoarseNetwork, RefinementNetwork
 from baselines.glcic_networks import CompletionNetwork
 from benchmarks import timing
-from benchmarks.networks import random_batch
+from benchmarks.batches import random_batch
 from command_line.parsing import parse_flags
 
 FLAGS = flags.FLAGS

@@ -20,8 +20,8 @@ An example's z depends on nothing but the example, its key and the seed, not on 
 batch mates: losses are sums within one example, and the networks given must not use
 statistics of the batch. On a CPU that holds bit for bit, because the networks see one z
 at a time: matrix products and convolutions round differently for other batch sizes, on
-some processors for other places in a batch too, and hundreds of steps blow such differences up to hundredths of z. On a
-GPU nothing can be promised bit for bit.
+some processors for other places in a batch too, and hundreds of steps blow such
+differences up to hundredths of z. On a GPU nothing can be promised bit for bit.
 """
 
 import tensorflow as tf
