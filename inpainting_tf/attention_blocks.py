@@ -38,14 +38,14 @@ from inpainting_tf.attention_stages import (
     sizes,
 )
 
-# About so many copies of the scores are alive at once. Seen were 5.3 for all pairs of
-# 64 x 64 positions, and for blocks of 128 x 128 positions a process that grew by 1.0 and
-# 1.4 times a limit of 1,024 and 512 MB, by 2 times with gradients.
+# About so many copies of the scores are alive at once. Seen was, for blocks of 128 x 128
+# positions, a process that grew by 1.0 and 1.4 times a limit of 1,024 and 512 MB, by 2
+# times with gradients.
 COPIES = 6
 
 
 def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
-    """Whether all pairs of an example fit into memory, or cannot go by blocks.
+    """Whether all pairs of the examples under way fit, or cannot go by blocks.
 
     Args:
       foreground, background: reduced features.
@@ -66,7 +66,8 @@ def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
     )
     rows = _rows_within(foreground, background, megabytes, together)
     # A block's columns wrap round once, which needs more rows than one step reaches.
-    return (rows >= height) | (height <= fuse_kernel_size // 2)
+    reach, height_behind = fuse_kernel_size // 2, sizes(background)[1]
+    return (rows >= height) | (height <= reach) | (height_behind <= reach)
 
 
 def rows_per_block(foreground, background, megabytes, halo):
@@ -85,8 +86,11 @@ def rows_per_block(foreground, background, megabytes, halo):
 
 
 def _rows_within(foreground, background, megabytes, examples):
+    """Rows of so many examples whose scores fit into memory."""
     width = sizes(foreground)[2]
     _, height_behind, width_behind, _ = sizes(background)
+    # An empty batch takes as much as one example.
+    examples = tf.maximum(examples, 1) if tf.is_tensor(examples) else max(examples, 1)
     factors = (4 * COPIES, examples, width, height_behind, width_behind)
     budget = int(megabytes * 2**20)
     if not any(tf.is_tensor(factor) for factor in factors):
@@ -134,10 +138,10 @@ def attend_in_blocks(
 
     Returns:
       (output, best positions), see the module. Gradients flow to foreground, background
-      and pixels; there are no second ones.
+      and pixels.
     """
     blocks = blocks_of(pixels, rate)
-    depth = rate * rate * pixels.shape[-1]
+    depth = blocks.shape[-1]
 
     def plan(foreground, background):
         """Rows per block, and how many blocks."""

@@ -67,13 +67,16 @@ def attend_at_once(
     """
     arguments = (size, rate, kernel_size, fuse_kernel_size, softmax_scale)
     batch = sizes(foreground)[0]
-    valid = tf.reshape(valid, [sizes(valid)[0], 1, -1])
-    valid = tf.broadcast_to(valid, [batch, 1, sizes(valid)[-1]])
+    _, height_behind, width_behind, _ = sizes(background)
+    columns = height_behind * width_behind
+    valid = tf.reshape(valid, [sizes(valid)[0], 1, columns])
+    valid = tf.broadcast_to(valid, [batch, 1, columns])
+    static = [side if isinstance(side, int) else None for side in size]
 
     @tf.custom_gradient
     def attend(*sources):
         # The gradients are below; tapes need not prepare for others.
-        sources = [tf.stop_gradient(source) for source in sources]
+        plain = [tf.stop_gradient(source) for source in sources]
         scope = tf.get_current_name_scope()
         at_once = None if tf.executing_eagerly() else EXAMPLES_AT_ONCE
 
@@ -87,10 +90,10 @@ def attend_at_once(
 
         output, best = tf.map_fn(
             forward,
-            (*sources, valid),
+            (*plain, valid),
             fn_output_signature=(
-                tf.TensorSpec([None, None, sources[-1].shape[-1]], tf.float32),
-                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([*static, pixels.shape[-1]], tf.float32),
+                tf.TensorSpec(foreground.shape[1:3], tf.int32),
             ),
             parallel_iterations=at_once,
         )
@@ -111,7 +114,6 @@ def attend_at_once(
         return (output, best), gradients
 
     output, best = attend(foreground, background, pixels)
-    static = [side if isinstance(side, int) else None for side in size]
     output.set_shape([foreground.shape[0], *static, pixels.shape[-1]])
     best.set_shape(foreground.shape[:3])
     return output, best
@@ -197,7 +199,7 @@ class _Example:
         background = tf.reshape(background, [-1, channels])
         width_behind = self._padded_width_behind()
         columns = (self.height_behind + 2 * reach) * width_behind
-        length = _aligned(columns)
+        length = _length_of_aligned_steps(columns)
         background = tf.pad(background, [[0, length - columns], [0, 0]])
         products = tf.matmul(
             tf.reshape(foreground, [-1, channels]), background, transpose_b=True
@@ -222,7 +224,7 @@ class _Example:
         gradient = self._pairs(gradient)
         gradient = tf.pad(gradient, [[reach, reach + 1], border, border, border])
         columns = (self.height_behind + 2 * reach) * width_behind
-        length = _aligned(columns)
+        length = _length_of_aligned_steps(columns)
         gradient = tf.reshape(gradient, [-1, columns])
         gradient = tf.pad(gradient, [[0, 0], [0, length - columns]])
         rows = self.height * width
@@ -255,7 +257,7 @@ class _Example:
         reach = self.fuse_reach
         if not reach:
             return scores
-        length = _aligned(self.columns + reach)
+        length = _length_of_aligned_steps(self.columns + 2 * reach)
         right = length - self.columns - reach
         padded = tf.pad(scores, [[reach, reach + 1], [reach, right]])
         steps = [step * (length + 1) for step in range(2 * reach + 1)]
@@ -275,7 +277,7 @@ class _Example:
         sides = (self.height_behind, self.width_behind)
         above, below = _wrapped(scores, *sides, reach, axis=1)
         used = self.columns + 2 * reach * self.width_behind
-        length = _aligned(used)
+        length = _length_of_aligned_steps(used)
         more = tf.zeros([sizes(scores)[0], length - used])
         scores = tf.concat([above, scores, below, more], axis=1)
         down = self.width * length + self.width_behind
@@ -298,7 +300,9 @@ class _Example:
 
     def _blocks_length(self):
         """Columns of a matrix of pairs of blocks, with zeros beside them."""
-        return _aligned((self.height_behind + 2) * (self.width_behind + 1))
+        return _length_of_aligned_steps(
+            (self.height_behind + 2) * (self.width_behind + 1)
+        )
 
     def _to_blocks(self, weights):
         """Weights of patches `[h w, h' w']` -> of blocks `[(h+1) (w+1), length]`."""
@@ -378,6 +382,6 @@ def _wrapped(scores, height, width, reach, axis):
     return parts
 
 
-def _aligned(length):
-    """The least length from `length` on whose next is a multiple of the alignment."""
+def _length_of_aligned_steps(length):
+    """The least row length from `length` on that makes a diagonal step aligned."""
     return length + (-1 - length) % _ALIGNMENT

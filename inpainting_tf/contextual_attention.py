@@ -83,9 +83,11 @@ def contextual_attention(
       fuse: whether to propagate attention.
       form: "diagonal" (fast) or "patches" (the paper's wording); equal results.
       memory_mb: about how much memory the diagonal form may take for scores. Where
-        all pairs need more, it goes by blocks of rows, see `attention_blocks`: equal
-        results, more work, no second derivatives; at least one row at a time. XLA
-        needs shapes that are known when the graph is made. None: no limit.
+        all pairs of two examples need more, it goes by blocks of rows, see
+        `attention_blocks`: equal results, more work; at least one row at a time. XLA
+        needs shapes that are known when the graph is made. None: no limit but 2**30
+        pairs of positions. Pictures of fewer rows than a propagation step reaches
+        never go by blocks.
 
     Returns:
       output: `[B, H, W, C]` float32. All-zero where the whole background is masked;
@@ -375,6 +377,12 @@ def _check_shapes(foreground, background, mask):
             "contextual_attention: foreground and background must have the same batch "
             f"size and channels, got {foreground.shape} and {background.shape}"
         )
+    # Sizes unknown until the graph runs.
+    tf.debugging.assert_equal(
+        tf.shape(foreground)[0],
+        tf.shape(background)[0],
+        message="contextual_attention: foreground and background differ in batch size",
+    )
     if mask is None:
         return
     if not (

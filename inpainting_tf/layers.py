@@ -43,6 +43,7 @@ def leaky_relu(x, slope=0.2):
     return tf.maximum(x, slope * x)  # TF 2.21's graph optimiser trips over its own op.
 
 
+@keras.saving.register_keras_serializable(package="inpainting_tf")
 class Conv2D(keras.layers.Conv2D):
     """Keras's layer, whose dilated kernels have a gradient that is fast on CPUs.
 
@@ -73,6 +74,7 @@ def _dilated_convolution(x, kernel, dilation, padding):
                 borders = [[0, 0], [height, height], [width, width], [0, 0]]
                 around = tf.pad(upstream, borders)
             of_x = _dilated_convolution(around, turned, dilation, padding)
+            # By TensorFlow's way, the only one there is; a graph leaves out y itself.
             with tf.GradientTape() as tape:
                 tape.watch(kernel)
                 y = tf.nn.convolution(x, kernel, 1, padding, dilations=dilation)

@@ -60,3 +60,12 @@ def test_second_derivatives_are_those_of_keras():
         return outer.gradient(slope, layer.kernel)
 
     np.testing.assert_allclose(second(ours), second(theirs), rtol=1e-3, atol=1e-3)
+
+
+def test_a_saved_model_with_a_dilated_convolution_loads(tmp_path):
+    inputs = keras.Input([9, 11, 3])
+    model = keras.Model(inputs, Conv2D(2, 3, dilation_rate=2)(inputs))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    x = np.random.default_rng(1).normal(size=[2, 9, 11, 3]).astype(np.float32)
+    np.testing.assert_array_equal(loaded(x), model(x))
