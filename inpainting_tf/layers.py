@@ -66,7 +66,14 @@ def _dilated_convolution(x, kernel, dilation, padding):
 
     @tf.custom_gradient
     def convolve(x, kernel):
+        scope = tf.get_current_name_scope()
+
         def gradient(upstream):
+            # In the layer's scope, so that profiles and counts find it there.
+            with tf.name_scope(f"{scope}/" if scope else "convolution"):
+                return of_both(upstream)
+
+        def of_both(upstream):
             turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
             around = upstream
             if padding == "VALID":

@@ -76,7 +76,8 @@ def test_glcic_at_published_width_has_the_arithmetic_of_its_published_layers():
 
 
 def test_a_network_is_found_inside_the_method_and_its_gradients_with_it():
-    model = ParallelAttention(image_size=16, width=0.05)
+    # Features of 16 x 16, which all dilations divide: padding would count in gradients.
+    model = ParallelAttention(image_size=64, width=0.05)
 
     def update(image, mask, box):
         return model.update(
@@ -85,11 +86,11 @@ def test_a_network_is_found_inside_the_method_and_its_gradients_with_it():
 
     counted = multiply_adds(
         update,
-        *([2, 16, 16, 3], [2, 16, 16, 1], [2, 4]),
+        *([2, 64, 64, 3], [2, 64, 64, 1], [2, 4]),
         networks=["completion", "discriminator"],
     )
     forward = multiply_adds(
-        model.call, [2, 16, 16, 3], [2, 16, 16, 1], networks=["completion"]
+        model.call, [2, 64, 64, 3], [2, 64, 64, 1], networks=["completion"]
     )
     assert set(counted) == {"completion", "discriminator"}
     # Forward, to the kernels, to the inputs: those of the first layers are not needed.
@@ -178,9 +179,9 @@ def test_attention_in_blocks_costs_its_halos_and_gradients_their_second_pass():
 
 
 def test_the_summary_adds_up():
-    model = GLCIC(image_size=32, width=0.1)
-    title, _, *rows, ending = summary.describe(model, image_size=32, batch_size=4)
-    assert "32x32" in title and "4 pictures" in ending
+    model = GLCIC(image_size=64, width=0.1)
+    title, _, *rows, ending = summary.describe(model, image_size=64, batch_size=4)
+    assert "64x64" in title and "4 pictures" in ending
     table = {name: numbers for name, *numbers in map(str.split, rows)}
     assert set(table) == {"completion", "discriminator", "together"}
     forward, step = (float(x.replace(",", "")) for x in table["completion"][1:])
