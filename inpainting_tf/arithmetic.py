@@ -6,10 +6,11 @@ trace holds counts: a training step with the gradients it takes as well as a for
 pass. Output: multiply-adds by the network that they are in.
 
 Counted is what the operation means on the whole input: positions that a SAME border
-fills with zeros count, and how a library computes it (Winograd, tiling) does not, but for the zeros that gradients of dilated kernels and the
-diagonals of attention are padded with. One
-multiply-add is two floating-point operations. Sums, activations, normalisation and
-optimizers are left out: they move memory, they do not compute.
+fills with zeros count, and how a library computes it (Winograd, tiling) does not. The
+zeros that the package and TensorFlow pad diagonals of attention and gradients of dilated
+kernels with count too: they are in the trace. One multiply-add is two floating-point
+operations. Sums, activations, normalisation and optimizers are left out: they move
+memory, they do not compute.
 """
 
 import collections
