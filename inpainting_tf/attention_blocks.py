@@ -25,13 +25,13 @@ import math
 import tensorflow as tf
 
 from inpainting_tf.attention_diagonals import EXAMPLES_AT_ONCE
+from inpainting_tf.attention_rows import attend_by_rows
 from inpainting_tf.attention_stages import (
     PATCHES_PER_PIXEL,
     add_shifted,
     attend,
     blocks_of,
     ceil_div,
-    most_attended,
     paste_blocks,
     patch_norms,
     picture_of,
@@ -65,9 +65,14 @@ def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
         else min(batch, EXAMPLES_AT_ONCE)
     )
     rows = _rows_within(foreground, background, megabytes, together)
-    # A block's columns wrap round once, which needs more rows than one step reaches.
-    reach, height_behind = fuse_kernel_size // 2, sizes(background)[1]
-    return (rows >= height) | (height <= reach) | (height_behind <= reach)
+    # Columns and rows wrap round once, which needs more than one step reaches.
+    reach, width, height_behind = (
+        fuse_kernel_size // 2,
+        sizes(foreground)[2],
+        sizes(background)[1],
+    )
+    wraps_more = (height <= reach) | (height_behind <= reach) | (width < reach)
+    return (rows >= height) | wraps_more
 
 
 def rows_per_block(foreground, background, megabytes, halo):
@@ -163,20 +168,6 @@ def attend_in_blocks(
             scores, index * rows, rows_of.height, valid, blocks, softmax_scale
         )
 
-    def forward(sources):
-        _, count = plan(*sources[:2])
-        output, best = tf.map_fn(
-            lambda index: attend_block(index, sources),
-            tf.range(count),
-            fn_output_signature=(
-                tf.TensorSpec([None, None, None, depth], tf.float32),
-                tf.TensorSpec([None, None, None], tf.int32),
-            ),
-            parallel_iterations=1,  # More would hold more blocks at once.
-        )
-        height = sizes(sources[0])[1]
-        return _joined(output, height), _in_rows(best)[:, :height]
-
     @tf.custom_gradient
     def attend_all(*sources):
         def gradients(output_gradient, _):
@@ -188,7 +179,7 @@ def attend_in_blocks(
             def add_block(index, *totals):
                 with tf.GradientTape() as tape:
                     tape.watch(sources)
-                    block, _ = attend_block(index, sources)
+                    block = attend_block(index, sources)
                 rows, _ = plan(*sources[:2])
                 part = tf.slice(padded, [0, index * rows, 0, 0], tf.shape(block))
                 parts = tape.gradient(block, sources, output_gradients=part)
@@ -207,7 +198,15 @@ def attend_in_blocks(
             )
             return totals
 
-        return forward(sources), gradients
+        output, best = attend_by_rows(
+            *sources,
+            valid,
+            kernel_size=kernel_size,
+            fuse_kernel_size=fuse_kernel_size,
+            scale=softmax_scale,
+        )
+        # The sums of the rows are divided already, those of the blocks here.
+        return (output * PATCHES_PER_PIXEL, best), gradients
 
     output, best = attend_all(foreground, background, blocks)
     output = picture_of(output, *size, rate) / PATCHES_PER_PIXEL
@@ -325,32 +324,11 @@ def _tiled(left, right, times):
 
 
 def _pasted(scores, first, height, valid, blocks, softmax_scale):
-    """Output blocks `[B, count + 1, w + 1, D]` and best positions `[B, count, w]`."""
+    """Output blocks `[B, count + 1, w + 1, D]`."""
     batch, count, width, _ = sizes(scores)
     _, rows_behind, columns_behind, _ = sizes(blocks)
     shape = [batch, count, width, rows_behind - 1, columns_behind - 1]
     attention = attend(tf.reshape(scores, shape), valid, softmax_scale)
-    best = most_attended(attention)
     inside = tf.cast(first + tf.range(count) < height, tf.float32)
     attention *= tf.reshape(inside, [1, count, 1, 1, 1])
-    return paste_blocks(attention, blocks), best
-
-
-def _in_rows(x):
-    """`[blocks, B, rows, ...]` -> `[B, blocks * rows, ...]`."""
-    count, batch, rows, *rest = sizes(x)
-    order = [1, 0, *range(2, len(x.shape))]
-    return tf.reshape(tf.transpose(x, order), [batch, count * rows, *rest])
-
-
-def _joined(output, height):
-    """Adds the row that a block shares with the next: `[B, h + 1, w + 1, D]`."""
-    rows = sizes(output)[2] - 1
-    own = _in_rows(output[:, :, :rows])
-    shared = tf.pad(
-        output[:, :, rows:], [[0, 0], [0, 0], [0, rows - 1], [0, 0], [0, 0]]
-    )
-    shared = _in_rows(shared)
-    own = tf.pad(own, [[0, 0], [0, 1], [0, 0], [0, 0]])
-    shared = tf.pad(shared, [[0, 0], [rows, 0], [0, 0], [0, 0]])
-    return (own + shared[:, : tf.shape(own)[1]])[:, : height + 1]
+    return paste_blocks(attention, blocks)

@@ -24,14 +24,13 @@ import tensorflow as tf
 from inpainting_tf.attention_stages import (
     PATCHES_PER_PIXEL,
     blocks_of,
+    length_of_aligned_steps,
+    moved_sum,
     patch_norms,
     picture_of,
     sizes,
 )
 
-# Tensors that start at multiples of so many floats are read where they are; others
-# are copied first.
-_ALIGNMENT = 16
 # Idle cores take a second example; more would only take memory.
 EXAMPLES_AT_ONCE = 2
 
@@ -199,13 +198,13 @@ class _Example:
         background = tf.reshape(background, [-1, channels])
         width_behind = self._padded_width_behind()
         columns = (self.height_behind + 2 * reach) * width_behind
-        length = _length_of_aligned_steps(columns)
+        length = length_of_aligned_steps(columns)
         background = tf.pad(background, [[0, length - columns], [0, 0]])
         products = tf.matmul(
             tf.reshape(foreground, [-1, channels]), background, transpose_b=True
         )
         width = self._padded_width()
-        scores = _moved_sum(products, self._patch_steps(length), self.height * width)
+        scores = _moved_along(products, self._patch_steps(length), self.height * width)
         scores = self._without_borders(scores, width, width_behind)
         return scores * inverse_norms
 
@@ -224,11 +223,11 @@ class _Example:
         gradient = self._pairs(gradient)
         gradient = tf.pad(gradient, [[reach, reach + 1], border, border, border])
         columns = (self.height_behind + 2 * reach) * width_behind
-        length = _length_of_aligned_steps(columns)
+        length = length_of_aligned_steps(columns)
         gradient = tf.reshape(gradient, [-1, columns])
         gradient = tf.pad(gradient, [[0, 0], [0, length - columns]])
         rows = self.height * width
-        gradient = _moved_sum(gradient, self._patch_steps(length), rows)
+        gradient = _moved_along(gradient, self._patch_steps(length), rows)
 
         # Sums beyond the sides meet zeros.
         side = [[0, 0], [0, 2 * reach], [0, 0]]
@@ -257,11 +256,11 @@ class _Example:
         reach = self.fuse_reach
         if not reach:
             return scores
-        length = _length_of_aligned_steps(self.columns + 2 * reach)
+        length = length_of_aligned_steps(self.columns + 2 * reach)
         right = length - self.columns - reach
         padded = tf.pad(scores, [[reach, reach + 1], [reach, right]])
         steps = [step * (length + 1) for step in range(2 * reach + 1)]
-        return _moved_sum(padded, steps, self.rows)[:, : self.columns]
+        return _moved_along(padded, steps, self.rows)[:, : self.columns]
 
     def _along_columns(self, scores):
         """The same with positions counted column by column."""
@@ -277,12 +276,12 @@ class _Example:
         sides = (self.height_behind, self.width_behind)
         above, below = _wrapped(scores, *sides, reach, axis=1)
         used = self.columns + 2 * reach * self.width_behind
-        length = _length_of_aligned_steps(used)
+        length = length_of_aligned_steps(used)
         more = tf.zeros([sizes(scores)[0], length - used])
         scores = tf.concat([above, scores, below, more], axis=1)
         down = self.width * length + self.width_behind
         steps = [step * down for step in range(2 * reach + 1)]
-        return _moved_sum(scores, steps, self.rows)[:, : self.columns]
+        return _moved_along(scores, steps, self.rows)[:, : self.columns]
 
     # ------------------------------------------------------------ attend
 
@@ -300,7 +299,7 @@ class _Example:
 
     def _blocks_length(self):
         """Columns of a matrix of pairs of blocks, with zeros beside them."""
-        return _length_of_aligned_steps(
+        return length_of_aligned_steps(
             (self.height_behind + 2) * (self.width_behind + 1)
         )
 
@@ -313,7 +312,7 @@ class _Example:
         length = self._blocks_length()
         weights = tf.pad(weights, [[0, 0], [0, length - columns]])
         rows = (self.height + 1) * (self.width + 1)
-        return _moved_sum(weights, self._block_steps(length), rows)
+        return _moved_along(weights, self._block_steps(length), rows)
 
     def _blocks_behind(self):
         """The background's blocks of pixels, `[length, D]`."""
@@ -337,25 +336,13 @@ class _Example:
         gradient = tf.matmul(blocks, self._blocks_behind(), transpose_b=True)
         width = self.width + 1
         rows = self.height * width
-        gradient = _moved_sum(gradient, self._block_steps(length), rows)
+        gradient = _moved_along(gradient, self._block_steps(length), rows)
         return self._without_borders(gradient, width, self.width_behind + 1)
 
 
-def _moved_sum(matrix, steps, rows):
-    """Adds the elements so many steps further in memory, for the first `rows` rows.
-
-    Args:
-      matrix: `[R, length]`.
-      steps: distances, the least 0.
-      rows: int, with `rows * length` elements beyond the greatest step.
-
-    Returns:
-      `[rows, length]`.
-    """
-    length = sizes(matrix)[1]
-    flat = tf.reshape(matrix, [-1])
-    moved = [tf.slice(flat, [step], [rows * length]) for step in steps]
-    return tf.reshape(tf.add_n(moved), [rows, length])
+def _moved_along(matrix, steps, rows):
+    """Adds the elements so many steps further in memory, for the first `rows` rows."""
+    return moved_sum([(matrix, step) for step in steps], rows)
 
 
 def _wrapped(scores, height, width, reach, axis):
@@ -380,8 +367,3 @@ def _wrapped(scores, height, width, reach, axis):
         inside = tf.cast(inside, tf.float32)
         parts.append(part * (inside if axis else inside[:, tf.newaxis]))
     return parts
-
-
-def _length_of_aligned_steps(length):
-    """The least row length from `length` on that makes a diagonal step aligned."""
-    return length + (-1 - length) % _ALIGNMENT

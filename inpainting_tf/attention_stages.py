@@ -12,6 +12,9 @@ from inpainting_tf.layers import resize_nearest_aligned
 MIN_PATCH_NORM = 1e-4
 # Patches of 2 rate x 2 rate at stride rate: four of them cover each inner pixel.
 PATCHES_PER_PIXEL = 4
+# Tensors that start at multiples of so many floats are read where they are; others
+# are copied first.
+ALIGNMENT = 16
 
 
 def reduce_features(x, rate):
@@ -125,6 +128,33 @@ def add_shifted(x, paddings, taps):
         for tap in range(taps)
     ]
     return tf.add_n([tf.slice(padded, begin, lengths) for begin in begins])
+
+
+def moved_sum(parts, rows):
+    """Adds matrices, each moved by so many steps in memory.
+
+    Where matrices hold pairs row by row, with zeros beside them, a step along the
+    diagonal, to the next row and column, is `length + 1` elements.
+
+    Args:
+      parts: list of (matrix `[R, length]`, step), with `rows * length` elements from
+        the step on.
+      rows: int.
+
+    Returns:
+      `[rows, length]`.
+    """
+    length = sizes(parts[0][0])[1]
+    moved = [
+        tf.slice(tf.reshape(matrix, [-1]), [step], [rows * length])
+        for matrix, step in parts
+    ]
+    return tf.reshape(tf.add_n(moved), [rows, length])
+
+
+def length_of_aligned_steps(length):
+    """The least row length from `length` on that makes a diagonal step aligned."""
+    return length + (-1 - length) % ALIGNMENT
 
 
 def ceil_div(size, divisor):
