@@ -21,6 +21,7 @@ from inpainting_tf import images
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.layers import (
     Conv2D,
+    DoublingConv2D,
     leaky_relu,
     resize_nearest_aligned,
     scaled_channels,
@@ -52,27 +53,29 @@ class _Convolution(layers.Layer):
         dtype=None,
     ):
         super().__init__(name=name, dtype=dtype)
-        self.double = double
         self.border = dilation * (kernel_size - 1) // 2 if padding == "symmetric" else 0
-        self.convolution = Conv2D(
+        # Doubled pixels beyond the border are kept, and cut off afterwards.
+        self.surplus = 2 * self.border if double else 0
+        self.convolution = (DoublingConv2D if double else Conv2D)(
             channels,
             kernel_size,
             strides=strides,
             dilation_rate=dilation,
-            padding="same" if padding == "same" else "valid",
+            padding="same" if double or not self.border else "valid",
             activation=activation,
             dtype=dtype,
         )
 
     def call(self, x):
-        if self.double:
-            x = tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2)
         if self.border:
             # The edge pixels are mirrored too, and also before strides, so that these
             # read other pixels than with "same".
             border = [self.border, self.border]
             x = tf.pad(x, [[0, 0], border, border, [0, 0]], "SYMMETRIC")
-        return self.convolution(x)
+        x = self.convolution(x)
+        if self.surplus:
+            x = x[:, self.surplus : -self.surplus, self.surplus : -self.surplus]
+        return x
 
 
 def _hidden_layers(width, padding):

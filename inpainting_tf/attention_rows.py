@@ -131,7 +131,16 @@ class _Rows:
             weights = self._spread(weights)
             blocks = blocks.write(row, self._pasted(weights_above, weights))
             before = scores[self.width - wrap :]
-            return row + 1, products[1:], before, after, around[1:], weights, blocks, best
+            return (
+                row + 1,
+                products[1:],
+                before,
+                after,
+                around[1:],
+                weights,
+                blocks,
+                best,
+            )
 
         nothing = tf.zeros([self.width + 3, self.blocks_length])
         state = (
@@ -194,8 +203,7 @@ class _Rows:
         reach = self.reach
         window = 2 * reach + 1
         products = [
-            self._products(row + first)
-            for row in range(-1 - reach, count + 1 + reach)
+            self._products(row + first) for row in range(-1 - reach, count + 1 + reach)
         ]
         scores = [
             self._matched(products[at : at + window], first + at - 1)
@@ -203,7 +211,9 @@ class _Rows:
         ]
         rows = [
             self._along_rows(
-                scores[at][self.width - self.fuse_reach :], scores[at + 1], scores[at + 2]
+                scores[at][self.width - self.fuse_reach :],
+                scores[at + 1],
+                scores[at + 2],
             )
             for at in range(count)
         ]

@@ -153,7 +153,7 @@ def test_unknown_sizes_and_products_in_loops_are_refused():
     assert counted == {"": 5 * 3**3}
 
 
-def test_attention_in_blocks_costs_its_halos_and_gradients_their_second_pass():
+def test_attention_by_rows_costs_each_product_once_and_gradients_their_halos():
     side, channels = 16, 8
 
     def attend(x, memory_mb):
@@ -167,14 +167,18 @@ def test_attention_in_blocks_costs_its_halos_and_gradients_their_second_pass():
 
     shape = [1, side, side, channels]
     positions = side**2
-    # One row at a time: products of three, a row of output blocks for each side of it.
-    match = 3 * side * positions * channels
-    paste = 2 * (side + 1) ** 3 * channels
+    # Each row meets the background once, four round the first row before all others;
+    # with zeros beside rows and columns, to multiples of 16.
+    match = (side + 3) * (side + 2) * (side + 2 + 14) + (side + 3) * 15
+    paste = (side + 1) * ((side + 2) * (side + 1) + 13)
     norm = 9 * positions
-    forward = side * (match + paste + norm)
+    forward = (side + 4) * match * channels + (side + 1) * paste * channels + norm
     assert multiply_adds(lambda x: attend(x, 1e-5), shape) == {"": forward}
     more = multiply_adds(lambda x: gradients(x, 1e-5), shape).total()
-    # The attention again, then from the output to both factors of both products.
+    # By blocks of one row: products of three, a row of output blocks for each side of
+    # it; the attention again, then from the output to both factors of both products.
+    match = 3 * side * positions * channels
+    paste = 2 * (side + 1) ** 3 * channels
     assert more == side * (match + norm) + side * (2 * paste + 2 * match + norm)
 
 
