@@ -6,7 +6,7 @@ and column before background row and column, `[B, h, w, h', w']`.
 
 import tensorflow as tf
 
-from inpainting_tf.layers import resize_nearest_aligned
+from inpainting_tf.layers import resize_nearest_aligned, sizes
 
 # Background patches with a smaller L2 norm are divided by this floor instead.
 MIN_PATCH_NORM = 1e-4
@@ -159,9 +159,3 @@ def length_of_aligned_steps(length):
 
 def ceil_div(size, divisor):
     return -(-size // divisor)
-
-
-def sizes(x):
-    """Sizes of x: ints where they are known, scalar tensors elsewhere."""
-    dynamic = tf.shape(x)
-    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]

@@ -7,8 +7,13 @@ program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 
 value range; values are copied, never mixed.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
+
+# Larger pictures are doubled strip by strip.
+PIXELS_PER_STRIP = 2**15
 
 
 def scaled_channels(width):
@@ -104,10 +109,7 @@ class DoublingConv2D(Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Overrides Keras's; zeros beyond the borders ("same"), stride 1."""
-        batch, height, width, _ = (
-            tf.shape(inputs)[axis] if size is None else size
-            for axis, size in enumerate(inputs.shape)
-        )
+        _, height, width, _ = sizes(inputs)
         kernel = tf.convert_to_tensor(kernel)
         # From both pixels of a pair: where the kernel meets the one or the other.
         for axis in (0, 1):
@@ -115,13 +117,53 @@ class DoublingConv2D(Conv2D):
             before[axis], after[axis] = [1, 0], [0, 1]
             kernel = tf.pad(kernel, before) + tf.pad(kernel, after)
         kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-        shape = [batch, 2 * height, 2 * width, self.filters]
-        return tf.nn.conv2d_transpose(inputs, kernel, shape, 2, "SAME")
+
+        def enlarged(x, rows):
+            shape = [sizes(x)[0], 2 * rows, 2 * width, self.filters]
+            return tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME")
+
+        # TensorFlow unrolls a whole picture on CPUs, to sixteen times its size.
+        fits = height * width <= PIXELS_PER_STRIP
+        in_strips = functools.partial(
+            _in_strips, enlarged, inputs, reach=(self.kernel_size[0] + 1) // 4
+        )
+        if tf.is_tensor(fits):
+            return tf.cond(fits, lambda: enlarged(inputs, height), in_strips)
+        return enlarged(inputs, height) if fits else in_strips()
 
     def compute_output_shape(self, input_shape):
         """Overrides Keras's, for symbolic inputs."""
         batch, *sides, _ = input_shape
         return batch, *(None if n is None else 2 * n for n in sides), self.filters
+
+
+def _in_strips(enlarged, x, reach):
+    """Pictures in horizontal strips, each with some rows of its neighbours.
+
+    Args:
+      enlarged: function of pictures [B, h, W, C] and h that doubles both sides.
+      x: [B, H, W, C].
+      reach: rows up and down that a row of the result depends on.
+    """
+    batch, height, width, channels = sizes(x)
+    most = tf.maximum if tf.is_tensor(width) else max
+    rows = most(1, PIXELS_PER_STRIP // width)
+    count = -(-height // rows)
+    below = count * rows - height + reach
+    x = tf.pad(x, [[0, 0], [reach, below], [0, 0], [0, 0]])
+    place = tf.range(count)[:, tf.newaxis] * rows + tf.range(rows + 2 * reach)
+    strips = tf.gather(x, place, axis=1)
+    strips = tf.reshape(strips, [-1, rows + 2 * reach, width, channels])
+    strips = enlarged(strips, rows + 2 * reach)
+    strips = strips[:, 2 * reach : 2 * (reach + rows)]
+    joined = tf.reshape(strips, [batch, 2 * count * rows, 2 * width, sizes(strips)[-1]])
+    return joined[:, : 2 * height]
+
+
+def sizes(x):
+    """Sizes of x: ints where they are known, scalar tensors elsewhere."""
+    dynamic = tf.shape(x)
+    return [dynamic[i] if n is None else n for i, n in enumerate(x.shape)]
 
 
 def resize_nearest_aligned(x, height, width):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from inpainting_tf import layers
 from inpainting_tf.layers import Conv2D, DoublingConv2D
 
 
@@ -72,8 +73,12 @@ def test_a_saved_model_with_a_dilated_convolution_loads(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["eager", "graph", "xla", "any size"])
-@pytest.mark.parametrize("kernel_size", [1, 3, 5])
-def test_a_doubling_convolution_is_one_of_repeated_pixels(kernel_size, how):
+@pytest.mark.parametrize("kernel_size", [1, 3, 5, 7])
+@pytest.mark.parametrize("pixels", [1, 20, 2**15])
+def test_a_doubling_convolution_is_one_of_repeated_pixels(
+    pixels, kernel_size, how, monkeypatch
+):
+    monkeypatch.setattr(layers, "PIXELS_PER_STRIP", pixels)
     ours = DoublingConv2D(5, kernel_size, padding="same", activation="elu")
     theirs = keras.layers.Conv2D(5, kernel_size, padding="same", activation="elu")
     x = np.random.default_rng(3).normal(size=[2, 7, 10, 3])
