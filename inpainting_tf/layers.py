@@ -1,5 +1,5 @@
 """Small pieces shared by the networks: channel counts, layers in turn, convolution,
-resampling.
+batch normalisation, resampling.
 
 `resize_nearest_aligned` is the nearest-neighbour resize of the original GIICA
 program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 2's
@@ -91,6 +91,37 @@ def _dilated_convolution(x, kernel, dilation, padding):
         return tf.nn.conv2d(x, kernel, 1, padding, dilations=dilation), gradient
 
     return convolve(x, tf.convert_to_tensor(kernel))
+
+
+@keras.saving.register_keras_serializable(package="inpainting_tf")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's layer, by the statistics of the examples of all replicas together.
+
+    So a batch that is shared out among devices or machines is normalised as on one, its
+    gradients included, and all replicas keep the same moving statistics. On one replica
+    it is Keras's layer to the bit.
+
+    Keras's own option for this, `synchronized`, sends three messages for each call where
+    this sends one, and takes the variance as a difference of squares, which cancels where
+    the mean is large.
+    """
+
+    def _moments(self, inputs, mask):
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return super()._moments(inputs, mask)
+        # Near the mean and the same on every replica, so that little cancels below.
+        center = tf.stop_gradient(tf.cast(self.moving_mean, inputs.dtype))
+        deviations = inputs - center
+        own = [
+            tf.reduce_mean(x, self._reduction_axes)
+            for x in (deviations, tf.square(deviations))
+        ]
+        # Every replica has as many examples.
+        mean, square = tf.unstack(
+            replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(own))
+        )
+        return mean + center, tf.maximum(square - tf.square(mean), 0.0)
 
 
 def resize_nearest_aligned(x, height, width):
