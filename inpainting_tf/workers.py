@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import sys
 import threading
 from typing import NamedTuple
@@ -37,8 +38,7 @@ LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
+    tf.errors.FailedPreconditionError,  # It has been started anew.
 )
 
 _EXAMPLE = (
@@ -73,7 +73,7 @@ def read_place(text):
       text: its value; None or "" where it is not set.
 
     Returns:
-      Place; None for a process that trains alone.
+      Place; None for a process that trains alone, a cluster's only one among them.
 
     Raises:
       WorkersError: it is not as the module describes.
@@ -106,7 +106,8 @@ def read_place(text):
     addresses = (*chiefs, *cluster.get("worker", []))
     if len({*addresses}) < len(addresses):
         raise _malformed("gives two workers one address")
-    return Place(_index(config.get("task"), cluster), addresses)
+    place = Place(_index(config.get("task"), cluster), addresses)
+    return place if len(addresses) > 1 else None
 
 
 def _index(task, cluster):
@@ -177,6 +178,11 @@ def _time_limit(place):
         )
         os._exit(2)  # TensorFlow would go on waiting.
 
+    # Python's own handlers would not run before TensorFlow returns.
+    handlers = {
+        number: signal.signal(number, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
     timer = threading.Timer(START_SECONDS, give_up)
     timer.daemon = True
     timer.start()
@@ -184,6 +190,8 @@ def _time_limit(place):
         yield
     finally:
         timer.cancel()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def lost(place, error):

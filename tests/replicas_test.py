@@ -11,7 +11,6 @@ which turns the rounding of a gradient that is 0 into a whole step.
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from baselines.methods import METHODS
 from inpainting_tf import data, masks, sources, training
