@@ -314,9 +314,16 @@ def run():
             share=share,
         )
 
-    schedule = training.Schedule(
-        steps, FLAGS.log_every, FLAGS.validate_every, FLAGS.checkpoint_every
-    )
+    # What all workers have to do alike.
+    shared = {
+        "strategy": strategy,
+        "steps": steps,
+        "log_every": FLAGS.log_every,
+        "validate_every": FLAGS.validate_every,
+        "checkpoint_every": FLAGS.checkpoint_every,
+        "rollbacks": FLAGS.rollbacks,
+        "team": team,
+    }
 
     def keep_run():
         return training.train(
@@ -331,28 +338,18 @@ def run():
                 seed=0,
                 count=FLAGS.validation_count,
             ),
-            strategy=strategy,
             run_dir=FLAGS.run_dir,
-            schedule=schedule,
             batch_size=FLAGS.batch_size,
             keep=FLAGS.keep,
             jit_compile=FLAGS.jit_compile,
-            rollbacks=FLAGS.rollbacks,
-            team=team,
-        )
-
-    def follow():
-        return following.follow(
-            model,
-            batches,
-            strategy=strategy,
-            schedule=schedule,
-            rollbacks=FLAGS.rollbacks,
-            team=team,
+            **shared,
         )
 
     try:
-        stopped = keep_run() if team.is_chief else follow()
+        if team.is_chief:
+            stopped = keep_run()
+        else:
+            stopped = following.follow(model, batches, **shared)
     except tf.errors.OpError as error:
         failure = loader.failure or validation_loader.failure
         if failure is None and "assertion failed: " in error.message:

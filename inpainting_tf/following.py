@@ -16,13 +16,25 @@ from inpainting_tf.checkpoints import NotFinite, refuse_non_finite
 from inpainting_tf.progress import say
 from inpainting_tf.stopping import Agreement, StopSignals
 from inpainting_tf.training import (
+    Schedule,
     compile_agreed_step,
     distribute,
     finite_values,
 )
 
 
-def follow(model, make_batches, *, strategy, schedule, rollbacks, team):
+def follow(
+    model,
+    make_batches,
+    *,
+    strategy,
+    steps,
+    log_every,
+    validate_every,
+    checkpoint_every,
+    rollbacks,
+    team,
+):
     """Trains along with the chief.
 
     Args: as of `training.train`.
@@ -33,6 +45,7 @@ def follow(model, make_batches, *, strategy, schedule, rollbacks, team):
     Raises:
       NotFinite: as the chief.
     """
+    schedule = Schedule(steps, log_every, validate_every, checkpoint_every)
     stop = StopSignals()
     agreement = Agreement(team, stop)
     step, rolled_back = team.share(model, 0, 0)
@@ -41,7 +54,7 @@ def follow(model, make_batches, *, strategy, schedule, rollbacks, team):
     pending = []
     with stop:
         batches = distribute(make_batches, strategy, model, step, rolled_back)
-        while step < schedule.steps and not agreement.reached():
+        while step < steps and not agreement.reached():
             pending.append(compiled_step(next(batches)))
             step += 1
             stop.work_at_stake = True

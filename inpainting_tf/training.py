@@ -30,9 +30,9 @@ class Schedule(NamedTuple):
     """At which steps a run logs, validates and saves, and at which it ends."""
 
     steps: int
-    log_every: int = 10
-    validate_every: int = 500
-    checkpoint_every: int = 500
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
 
     def validates(self, step):
         return step % self.validate_every == 0 or step == self.steps
@@ -224,8 +224,11 @@ def train(
     *,
     strategy,
     run_dir,
-    schedule,
+    steps,
     batch_size,
+    log_every=10,
+    validate_every=500,
+    checkpoint_every=500,
     keep=3,
     jit_compile=False,
     rollbacks=0,
@@ -242,8 +245,9 @@ def train(
       validation_batches: finite dataset, the same at every pass.
       strategy: tf.distribute strategy.
       run_dir: prepared run folder, see `run_folder`.
-      schedule: Schedule.
+      steps: step to train to.
       batch_size: images per step, for the rate shown.
+      log_every, validate_every, checkpoint_every: periods in steps.
       keep: number of newest checkpoints kept.
       jit_compile: compile the step by XLA.
       rollbacks: how often, over the whole run, training may go back to the last
@@ -269,7 +273,7 @@ def train(
             validation_batches,
             strategy=strategy,
             run_dir=run_dir,
-            schedule=schedule,
+            schedule=Schedule(steps, log_every, validate_every, checkpoint_every),
             batch_size=batch_size,
             jit_compile=jit_compile,
             rollbacks=rollbacks,
