@@ -4,7 +4,7 @@ The replicas get different halves of each batch, through the loop's own distribu
 batches; batch statistics and random numbers are those of the whole batch.
 
 Compared are losses and, variable by variable, the norm of the difference over the norm of
-the variable. Optimizers are gradient descent: Adam divides gradients by their own size,
+the variable; what is still near 0, where it began, is measured as if it were 0.01. Optimizers are gradient descent: Adam divides gradients by their own size,
 which turns the rounding of a gradient that is 0 into a whole step.
 """
 
@@ -94,17 +94,16 @@ def train(method, strategy):
 
 
 def apart(value, other):
-    difference = np.linalg.norm(np.float64(value) - np.float64(other))
-    return difference / max(np.linalg.norm(np.float64(other)), 1e-6)
+    value, other = np.float64(value), np.float64(other)
+    least = 0.01 * np.sqrt(other.size)
+    return np.linalg.norm(value - other) / max(np.linalg.norm(other), least)
 
 
 @pytest.mark.parametrize(
     "method",
     [
-        "context_encoder",
         "dcgan",
-        *(pytest.param(m, marks=pytest.mark.slow) for m in ("giica", "glcic")),
-        pytest.param("parallel_attention", marks=pytest.mark.slow),
+        *(pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "dcgan"),
     ],
 )
 def test_two_replicas_train_as_one_device(method, mirrored):

@@ -1,7 +1,7 @@
 """Several processes on this machine train one run, as several machines would.
 
 Weights of two runs are compared variable by variable: the norm of the difference over the
-norm of the variable.
+norm of the variable; what is still near 0, where it began, is measured as if it were 0.01.
 """
 
 import collections
@@ -98,9 +98,9 @@ def differences(run_dir, other_dir, step, other_step=None):
     for name, value in one.items():
         if not name.startswith("weights"):
             continue
-        norm = np.linalg.norm(value.astype(np.float64))
-        apart = np.linalg.norm(other[name].astype(np.float64) - value)
-        found[name] = apart / norm if norm else apart
+        norm = np.linalg.norm(np.float64(value))
+        apart = np.linalg.norm(np.float64(other[name]) - value)
+        found[name] = apart / max(norm, 0.01 * np.sqrt(value.size))
     return found
 
 
