@@ -25,7 +25,8 @@ TWO = ["a:1", "b:2"]
 
 RUN = (
     *SMALL_RUN,
-    "--method=glcic",
+    "--method=context_encoder",
+    "--mask=center",
     "--batch_size=16",
     "--validate_every=5",
     "--checkpoint_every=3",
@@ -182,8 +183,9 @@ def test_shares_are_together_the_batches_of_one_process(processes, count, parts)
 
 
 def test_two_workers_train_as_one_process_and_only_the_chief_writes(tmp_path):
-    """glcic: batch normalisation in every layer, and all its phases."""
-    flags = (*RUN, "--completion_steps=1", "--discriminator_steps=1", "--steps=3")
+    """With batch normalisation; Adam's steps are as small as below, and why."""
+    rates = ("--learning_rate=2e-6", "--discriminator_learning_rate=2e-6")
+    flags = (*RUN, *rates, "--steps=3")
     together, alone = str(tmp_path / "together"), str(tmp_path / "alone")
     for process in start_two(flags, together):
         process_status, errors = end(process)
@@ -222,8 +224,7 @@ def test_a_lost_chief_ends_the_other_worker_in_one_line(tmp_path):
 @pytest.mark.timeout(1800)
 def test_stopped_and_killed_workers_resume_as_if_nothing_had_been(tmp_path):
     """SIGTERM to one; then each is killed in turn."""
-    flags = (*RUN, "--completion_steps=6", "--discriminator_steps=4", "--steps=24")
-    flags = (*flags, "--deterministic")
+    flags = (*RUN, "--steps=24", "--deterministic")
     expected, run_dir = str(tmp_path / "expected"), str(tmp_path / "run")
     assert [end(process)[0] for process in start_two(flags, expected)] == [0, 0]
 
@@ -275,10 +276,18 @@ def test_workers_started_with_other_flags_all_refuse(tmp_path):
 # Learning rates at which 50 steps of Adam leave rounding where it is. At the usual ones
 # it grows: where a gradient is 0 but for rounding, Adam takes a whole step all the same.
 FIFTY = {
-    "parallel_attention": ["--adversarial_weight=1", "--attention_rate=1"],
-    "context_encoder": ["--mask=center", "--discriminator_learning_rate=2e-6"],
-    "glcic": ["--completion_steps=20", "--discriminator_steps=10"],
-    "giica": ["--image_size=64", "--critic_updates=1"],
+    "parallel_attention": [
+        "--adversarial_weight=1",
+        "--attention_rate=1",
+        "--mask=random_box",
+    ],
+    "context_encoder": ["--discriminator_learning_rate=2e-6"],
+    "glcic": [
+        "--completion_steps=20",
+        "--discriminator_steps=10",
+        "--mask=random_box",
+    ],
+    "giica": ["--image_size=64", "--critic_updates=1", "--mask=random_box"],
     "dcgan": ["--image_size=64"],
 }
 
