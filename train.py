@@ -6,6 +6,7 @@
 `--summary` prints what the method is made of, and what it costs, instead.
 A flag on the command line overrides the flag file. The same command with the same
 --run_dir resumes. SIGTERM and Ctrl-C stop after the current step, with a checkpoint.
+With TF_CONFIG in the environment it is one of several workers (docs/many_machines.md).
 """
 
 import functools
@@ -24,7 +25,15 @@ import inpainting_tf
 from baselines.methods import METHODS
 from command_line import data_flags, method_flags, summary
 from command_line.parsing import UsageError, parse_flags, refuse
-from inpainting_tf import data, masks, run_folder, sources, training
+from inpainting_tf import (
+    data,
+    following,
+    masks,
+    run_folder,
+    sources,
+    training,
+    workers,
+)
 
 FLAGS = flags.FLAGS
 
@@ -130,6 +139,9 @@ CHANGEABLE = (
     "rollbacks",
 )
 
+# What workers of one run may differ in: where each finds and keeps things.
+LOCAL = ("run_dir", "data_dir", "data_list", "keep", "attention_memory_mb")
+
 # From the seed of a run's batches to theirs after a rollback: far from what users take.
 ROLLBACK_SEED = 1_000_003
 
@@ -194,6 +206,39 @@ def try_holes(model, draw_mask, count=4):
     model.call(tf.zeros([count, size, size, 3]), holes)
 
 
+def join_workers():
+    """Meets the other workers, where TF_CONFIG names some.
+
+    Returns:
+      (workers.Team, strategy).
+    """
+    place = workers.read_place(os.environ.get("TF_CONFIG"))
+    if place is None:
+        return workers.ALONE, training.choose_strategy(FLAGS.devices)
+    training.say(f"{place}: waiting for all of {', '.join(place.addresses)}")
+    strategy = workers.connect(place, FLAGS.devices)
+    return workers.Team(place, strategy), strategy
+
+
+def check_folder(team):
+    """Refuses a run folder, and workers, that do not fit these flags."""
+    values = data_flags.effective_flags(METHODS)
+    shared = {name: text for name, text in values.items() if name not in LOCAL}
+    team.compare({"flags": repr(sorted(shared.items())), "versions": repr(versions())})
+    if team.is_chief:
+        run_folder.check(FLAGS.run_dir, values, CHANGEABLE)
+
+
+def versions():
+    """Of what a run's numbers depend on."""
+    return {
+        "inpainting_tf": inpainting_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+    }
+
+
 def run():
     """Builds what the flags describe and trains it; returns the exit status."""
     check_flags()
@@ -201,12 +246,12 @@ def run():
         model = METHODS[FLAGS.method](**method_arguments())
         print("\n".join(summary.describe(model, FLAGS.image_size, FLAGS.batch_size)))
         return 0
-    run_folder.check(FLAGS.run_dir, data_flags.effective_flags(METHODS), CHANGEABLE)
+    team, strategy = join_workers()
+    check_folder(team)
     keras.utils.set_random_seed(FLAGS.seed)
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy(FLAGS.precision)
-    strategy = training.choose_strategy(FLAGS.devices)
     if FLAGS.batch_size % strategy.num_replicas_in_sync:
         raise UsageError(
             f"--batch_size={FLAGS.batch_size} cannot be shared equally by "
@@ -229,10 +274,7 @@ def run():
     pictures_per_step = FLAGS.batch_size * model.batches_per_step
     steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / pictures_per_step))
     facts = {
-        "inpainting_tf": inpainting_tf.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "python": platform.python_version(),
+        **versions(),
         "seed": FLAGS.seed,
         "parameters": model.count_params(),
         "training_pictures": len(source),
@@ -242,20 +284,23 @@ def run():
             "masks": None if bank is None else masks.fingerprint(bank),
         },
     }
-    run_folder.prepare(FLAGS.run_dir, data_flags.effective_flags(METHODS), facts)
+    team.compare({name: str(value) for name, value in facts["data"].items()})
+    if team.is_chief:
+        run_folder.prepare(FLAGS.run_dir, data_flags.effective_flags(METHODS), facts)
     training.say(
         f"{FLAGS.method}: {model.count_params():,} parameters, {len(source):,} "
         f"training pictures, {min(FLAGS.validation_count, len(validation_source)):,} "
         f"for validation, {steps} steps of {FLAGS.batch_size}"
     )
+    note_unusable = None
+    if team.is_chief:
+        note_unusable = functools.partial(run_folder.note_unusable, FLAGS.run_dir)
     loader, validation_loader = (
-        data_flags.loader(
-            pictures, functools.partial(run_folder.note_unusable, FLAGS.run_dir)
-        )
+        data_flags.loader(pictures, note_unusable)
         for pictures in (source, validation_source)
     )
 
-    def batches(first_step, rollbacks):
+    def batches(first_step, rollbacks, share):
         return data.batches(
             source,
             loader,
@@ -266,10 +311,22 @@ def run():
             flip=FLAGS.flip,
             first_step=first_step,
             examples_per_mask=FLAGS.batch_size if FLAGS.shared_mask else 1,
+            share=share,
         )
 
-    try:
-        stopped = training.train(
+    # What all workers have to do alike.
+    shared = {
+        "strategy": strategy,
+        "steps": steps,
+        "log_every": FLAGS.log_every,
+        "validate_every": FLAGS.validate_every,
+        "checkpoint_every": FLAGS.checkpoint_every,
+        "rollbacks": FLAGS.rollbacks,
+        "team": team,
+    }
+
+    def keep_run():
+        return training.train(
             model,
             batches,
             data.fixed_batches(
@@ -281,17 +338,18 @@ def run():
                 seed=0,
                 count=FLAGS.validation_count,
             ),
-            strategy=strategy,
             run_dir=FLAGS.run_dir,
-            steps=steps,
             batch_size=FLAGS.batch_size,
-            log_every=FLAGS.log_every,
-            validate_every=FLAGS.validate_every,
-            checkpoint_every=FLAGS.checkpoint_every,
             keep=FLAGS.keep,
             jit_compile=FLAGS.jit_compile,
-            rollbacks=FLAGS.rollbacks,
+            **shared,
         )
+
+    try:
+        if team.is_chief:
+            stopped = keep_run()
+        else:
+            stopped = following.follow(model, batches, **shared)
     except tf.errors.OpError as error:
         failure = loader.failure or validation_loader.failure
         if failure is None and "assertion failed: " in error.message:
@@ -305,7 +363,9 @@ def run():
         data_flags.report_unusable(
             {**loader.broken, **validation_loader.broken},
             training.say,
-            os.path.join(FLAGS.run_dir, "unusable_pictures.txt"),
+            os.path.join(FLAGS.run_dir, "unusable_pictures.txt")
+            if team.is_chief
+            else None,
         )
     if stopped is not None:
         training.say("run the same command to go on")
@@ -320,6 +380,11 @@ def main(_):
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(run())
+    except workers.LOST as error:
+        place = workers.read_place(os.environ.get("TF_CONFIG"))
+        if place is None:
+            raise
+        refuse("train.py", workers.lost(place, error))
     except (ValueError, training.TrainingStopped) as error:
         refuse("train.py", error)
     except KeyboardInterrupt:  # Before or after the loop, which handles its own.

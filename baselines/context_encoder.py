@@ -30,11 +30,15 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, images, losses
-from inpainting_tf.layers import leaky_relu, scaled_channels, through
+from inpainting_tf.layers import (
+    BatchNormalization,
+    leaky_relu,
+    scaled_channels,
+    through,
+)
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
-    average_over_replicas,
     gradient_norm,
     scaled_share,
 )
@@ -72,7 +76,7 @@ class Block(layers.Layer):
         )
         self.normalization = None
         if normalize:
-            self.normalization = layers.BatchNormalization(
+            self.normalization = BatchNormalization(
                 momentum=0.9,
                 epsilon=1e-5,
                 gamma_initializer=keras.initializers.RandomNormal(1.0, 0.02),
@@ -330,7 +334,6 @@ class ContextEncoder(keras.Model):
         results["health/completion_gradient_norm"] = gradient_norm(
             self.completion_optimizer, completion_gradients
         )
-        statistics = self.completion.non_trainable_variables
         if self.discriminator is not None:
             discriminator_weights = self.discriminator.trainable_variables
             discriminator_gradients = tape.gradient(
@@ -345,7 +348,6 @@ class ContextEncoder(keras.Model):
                 discriminator_weights,
                 self.clip_norm,
             )
-            statistics = statistics + self.discriminator.non_trainable_variables
         del tape
         apply_gradients(
             self.completion_optimizer,
@@ -353,7 +355,6 @@ class ContextEncoder(keras.Model):
             completion_weights,
             self.clip_norm,
         )
-        average_over_replicas(statistics)
         return results
 
     def logits(self, image, training=False):

@@ -24,12 +24,12 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, losses
-from inpainting_tf.layers import leaky_relu, scaled_channels
+from inpainting_tf.layers import BatchNormalization, leaky_relu, scaled_channels
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
-    average_over_replicas,
     gradient_norm,
+    own_rows,
     scaled_share,
 )
 
@@ -49,7 +49,7 @@ def _doublings(image_size):
 
 
 def _batch_norm():
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+    return BatchNormalization(momentum=0.9, epsilon=1e-5)
 
 
 class Generator(keras.Model):
@@ -357,10 +357,6 @@ class DCGAN(keras.Model):
             generator_weights,
             self.clip_norm,
         )
-        average_over_replicas(
-            self.generator.non_trainable_variables
-            + self.discriminator.non_trainable_variables
-        )
         return {
             "generator_loss": generator_loss,
             "discriminator_loss": discriminator_loss,
@@ -375,13 +371,12 @@ class DCGAN(keras.Model):
 
     def _draw_training_z(self, count):
         """The z of this step and replica: a resumed run draws the same."""
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         # XLA draws other 64-bit numbers than the rest, and its own unless told.
         step = tf.cast(self.generator_optimizer.iterations, tf.int32)
         seed = tf.constant([self.seed, _TRAINING_STREAM], tf.int32)
         seed = tf.random.fold_in(seed, step, alg="philox")
-        seed = tf.random.fold_in(seed, replica, alg="philox")
-        return self._draw_z(seed, count)
+        return own_rows(self._draw_z(seed, count * replicas), count)
 
     def _draw_z(self, seed, count):
         """Uniform in [-1, 1), [count, L]; from bits, the same in eager, graph, XLA."""

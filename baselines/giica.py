@@ -42,6 +42,7 @@ from inpainting_tf.optimization import (
     adam,
     apply_gradients,
     gradient_norm,
+    own_rows,
     scaled_share,
 )
 
@@ -89,7 +90,7 @@ class GIICA(keras.Model):
             the size of the program's holes.
           padding: of the convolutions: "same" (zeros) or "symmetric" (mirrored; needs
             sides of at least 64 for the widest dilation).
-          attention_memory_mb: above which attention goes by blocks of rows, see
+          attention_memory_mb: above which attention goes row by row, see
             `contextual_attention`; results are the same.
           critic_updates: updates of the critics for each of the two networks.
           coarse_pretraining_steps: so many first steps train the coarse network alone,
@@ -440,22 +441,19 @@ class GIICA(keras.Model):
         return (self.local_critic, *local), (self.global_critic, *whole)
 
     def _mixing(self, count):
-        """Uniform in [0, 1), float32 [2, count, 1, 1, 1], by seed, update and replica.
+        """Uniform in [0, 1), float32 [2, count, 1, 1, 1], by seed, update and example.
 
         From random bits, since float uniforms differ with and without XLA.
         """
-        replica = tf.distribute.get_replica_context()
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
         update = tf.cast(self.critic_optimizer.iterations, tf.int64)
-        draw = update * replica.num_replicas_in_sync + tf.cast(
-            replica.replica_id_in_sync_group, tf.int64
-        )
         bits = tf.random.stateless_uniform(
-            [2, count, 1, 1, 1],
-            tf.stack([tf.constant(self.seed, tf.int64), draw]),
+            [2, count * replicas, 1, 1, 1],
+            tf.stack([tf.constant(self.seed, tf.int64), update]),
             minval=None,
             maxval=None,
             dtype=tf.uint32,
             alg="philox",
         )
         high_bits = tf.bitwise.right_shift(bits, tf.constant(8, tf.uint32))
-        return tf.cast(high_bits, tf.float32) * 2.0**-24
+        return own_rows(tf.cast(high_bits, tf.float32) * 2.0**-24, count, axis=1)

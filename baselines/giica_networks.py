@@ -19,9 +19,8 @@ from keras import layers
 
 from inpainting_tf import images
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
+from inpainting_tf.convolutions import Conv2D, DoublingConv2D
 from inpainting_tf.layers import (
-    Conv2D,
-    DoublingConv2D,
     leaky_relu,
     resize_nearest_aligned,
     scaled_channels,

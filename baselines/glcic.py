@@ -31,6 +31,8 @@ The paper's output is a sigmoid on [0, 1], which is the tanh of half the argumen
 gradient taken at the weights before the step.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -44,7 +46,7 @@ from inpainting_tf.optimization import (
     adadelta,
     adam,
     apply_gradients,
-    average_over_replicas,
+    choose,
     gradient_norm,
     scaled_share,
 )
@@ -246,16 +248,16 @@ class GLCIC(keras.Model):
         phase = tf.cast(step >= self.completion_steps, tf.int32)
         phase += tf.cast(step >= joint, tf.int32)
         branches = [
-            lambda: self._gradients(batch, discriminator_learns=False),
-            lambda: self._gradients(batch, completion_learns=False),
-            lambda: self._gradients(batch),
+            functools.partial(self._gradients, discriminator_learns=False),
+            functools.partial(self._gradients, completion_learns=False),
+            self._gradients,
         ]
         # A phase of no steps is not built, which saves a third of the compilation.
         lengths = (self.completion_steps, self.discriminator_steps, 1)
         built = [index for index, length in enumerate(lengths) if length]
         branch = tf.reduce_sum(tf.cast(phase > built[:-1], tf.int32))
-        results, completion_gradients, discriminator_gradients = tf.switch_case(
-            branch, [branches[index] for index in built]
+        results, completion_gradients, discriminator_gradients = choose(
+            branch, [branches[index] for index in built], batch
         )
         apply_gradients(
             self.discriminator_optimizer,
@@ -270,10 +272,6 @@ class GLCIC(keras.Model):
             self.completion.trainable_variables,
             self.clip_norm,
             when=phase != 1,
-        )
-        average_over_replicas(
-            self.completion.non_trainable_variables
-            + self.discriminator.non_trainable_variables
         )
         self.steps_taken.assign_add(1)
         results["health/completion_gradient_norm"] = gradient_norm(

@@ -15,7 +15,12 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import images
-from inpainting_tf.layers import Conv2D, scaled_channels, through
+from inpainting_tf.convolutions import Conv2D
+from inpainting_tf.layers import (
+    BatchNormalization,
+    scaled_channels,
+    through,
+)
 
 CELEBA_MEAN_COLOR = (131.0, 109.0, 97.0)  # aligned and cropped to 178x178, RGB
 
@@ -29,7 +34,7 @@ class _Block(layers.Layer):
         scale = "ones"
         if random_scale:
             scale = keras.initializers.TruncatedNormal(mean=0.0, stddev=0.1)
-        self.normalization = layers.BatchNormalization(
+        self.normalization = BatchNormalization(
             momentum=0.99, epsilon=1e-3, gamma_initializer=scale
         )
 

@@ -1,19 +1,19 @@
-"""Contextual attention in blocks of foreground rows, for images of any size.
+"""Contextual attention of large images: rows forward, gradients by blocks of rows.
 
-All pairs of positions at once take memory that grows with the fourth power of an
-image's side: 17 GB for each copy of the scores at 256 x 256 positions. Here a block of
-foreground rows meets the whole background, one block after another, so that only the
-pairs of one block are ever held; gradients compute a block's pairs once more instead of
-keeping them. The result is that of `contextual_attention`, up to rounding.
+Where all pairs of positions do not fit into memory, `attention_rows` computes the
+result row by row. Its gradient is here: a block of foreground rows meets the whole
+background once more, and adds its share of the gradient, one block after another, so
+that only the pairs of one block are ever held. The result is that of
+`contextual_attention`, up to rounding.
 
 Inputs: the reduced foreground `[B, h, w, C]` and background `[B, h', w', C]`, which of
 the background's patches are valid `[B or 1, 1, 1, h', w']`, and the background's pixels
 `[B, H', W', C]`, all float32. Outputs: the foreground rebuilt, `[B, H, W, C]` float32,
 and the index of the most attended background position, `[B, h, w]` int32.
 
-Stages: rows per block; of each block the scores of its rows and those round them,
-propagation along rows, propagation along columns, softmax, paste; blocks put together.
-A block's last row of output is the next one's first; both parts add up.
+Stages of a gradient: rows per block; of each block the scores of its rows and those
+round them, propagation along rows, propagation along columns, softmax, paste; their
+gradients added up.
 
 Positions are counted row by row, i of N. Counted column by column, one step further is
 i + w, and past the end of a column i + w - (N - 1): a step of w modulo N - 1, except
@@ -38,9 +38,8 @@ from inpainting_tf.attention_stages import (
     sizes,
 )
 
-# About so many copies of the scores are alive at once. Seen was, for blocks of 128 x 128
-# positions, a process that grew by 1.0 and 1.4 times a limit of 1,024 and 512 MB, by 2
-# times with gradients.
+# About so many copies of the scores are alive at once. Seen was, for gradients of 128 x
+# 128 positions, a process that grew by twice a limit of 1,024 MB.
 COPIES = 6
 
 
@@ -129,7 +128,7 @@ def attend_in_blocks(
     softmax_scale,
     megabytes,
 ):
-    """Attends to the background, some foreground rows at a time.
+    """Attends to the background, a row at a time, or some of them for gradients.
 
     Args:
       foreground, background, valid, pixels: see the module.
@@ -139,14 +138,13 @@ def attend_in_blocks(
       fuse_kernel_size: odd number of neighbouring pairs added per propagation pass, 1
         for none; half of it below the number of foreground rows.
       softmax_scale: factor on the scores.
-      megabytes: memory for the scores of a block, see `rows_per_block`.
+      megabytes: memory for the scores of a gradient's block, see `rows_per_block`.
 
     Returns:
       (output, best positions), see the module. Gradients flow to foreground, background
       and pixels.
     """
     blocks = blocks_of(pixels, rate)
-    depth = blocks.shape[-1]
 
     def plan(foreground, background):
         """Rows per block, and how many blocks."""
@@ -205,8 +203,7 @@ def attend_in_blocks(
             fuse_kernel_size=fuse_kernel_size,
             scale=softmax_scale,
         )
-        # The sums of the rows are divided already, those of the blocks here.
-        return (output * PATCHES_PER_PIXEL, best), gradients
+        return (output, best), gradients
 
     output, best = attend_all(foreground, background, blocks)
     output = picture_of(output, *size, rate) / PATCHES_PER_PIXEL

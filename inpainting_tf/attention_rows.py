@@ -9,7 +9,7 @@ the next result of it needs, so nothing is computed twice. The sums are those of
 
 Inputs of an example: the reduced foreground `[h, w, C]` and background `[h', w', C]`,
 the background's blocks of pixels `[h'+1, w'+1, D]` and which of its patches are valid
-`[1, h' w']`, all float32. Outputs: the blocks of the foreground rebuilt,
+`[1, h' w']`, all float32. Outputs: the sums of the blocks of overlapping patches,
 `[h+1, w+1, D]`, and the index of the most attended background position, `[h, w]` int32.
 No gradients: they go by `attention_blocks`.
 
@@ -27,7 +27,6 @@ import tensorflow as tf
 
 from inpainting_tf.attention_stages import (
     ALIGNMENT,
-    PATCHES_PER_PIXEL,
     length_of_aligned_steps,
     moved_sum,
     patch_norms,
@@ -263,9 +262,8 @@ class _Rows:
     # ------------------------------------------------------------ attend, paste
 
     def _weights(self, scores):
-        """The weights of patches in a pixel, zero where invalid."""
-        softmax = tf.nn.softmax(scores * (self.valid * self.scale))
-        return softmax * (self.valid / PATCHES_PER_PIXEL)
+        """The weights of patches, zero where invalid."""
+        return tf.nn.softmax(scores * (self.valid * self.scale)) * self.valid
 
     def _spread(self, weights):
         """With zeros round them: `[w + 3, length]`."""

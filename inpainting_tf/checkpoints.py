@@ -5,7 +5,8 @@ every weight by its name, the state of the optimizers and the step, and is resto
 whole or not at all. A run that goes on takes the newest one that is whole, and says
 what it lost by that.
 
-In order: `TrainingStopped`, `Checkpoints`, `damage`, `named_weights`.
+In order: `TrainingStopped`, `Checkpoints`, `refuse_non_finite`, `damage`,
+`named_weights`.
 """
 
 import contextlib
@@ -203,15 +204,24 @@ class Checkpoints:
         Raises:
           NotFinite: naming the step and the weight.
         """
-        for variable in self._model.variables:
-            if not tf.reduce_all(tf.math.is_finite(tf.cast(variable, tf.float32))):
-                raise NotFinite(
-                    f"step {step}: weight {variable.path} is not finite; {self.kept()}"
-                )
+        refuse_non_finite(self._model, step, self.kept)
 
     def kept(self):
         """Words for messages: which checkpoint remains."""
         return _kept(self.newest_path)
+
+
+def refuse_non_finite(model, step, kept):
+    """Stops at a weight that is no number; `kept` gives words on what remains.
+
+    Raises:
+      NotFinite: naming the step and the weight.
+    """
+    for variable in model.variables:
+        if not tf.reduce_all(tf.math.is_finite(tf.cast(variable, tf.float32))):
+            raise NotFinite(
+                f"step {step}: weight {variable.path} is not finite; {kept()}"
+            )
 
 
 def _kept(path):

@@ -26,8 +26,8 @@ kernel_size**2 times fewer multiplications in matching and four times fewer in p
 
 Scores are `[B, h, w, h', w']`: foreground row and column, background row and column.
 Memory grows with (h w h' w'): 4 MB per example and copy at 32 x 32. Where they do not
-fit into `memory_mb`, the diagonal form goes by blocks of foreground rows
-(`attention_blocks`).
+fit into `memory_mb`, the diagonal form goes row by row (`attention_rows`), and its
+gradient by blocks of foreground rows (`attention_blocks`).
 On GPUs with TensorFloat-32, products lose precision unless
 `tf.config.experimental.enable_tensor_float_32_execution(False)` is set.
 """
@@ -50,7 +50,7 @@ from inpainting_tf.attention_stages import (
 )
 from inpainting_tf.layers import resize_nearest_aligned
 
-# For the scores of all pairs; what needs more goes by blocks of rows.
+# For the scores of all pairs; what needs more goes row by row.
 MEMORY_MB = 1024.0
 
 
@@ -83,11 +83,11 @@ def contextual_attention(
       fuse: whether to propagate attention.
       form: "diagonal" (fast) or "patches" (the paper's wording); equal results.
       memory_mb: about how much memory the diagonal form may take for scores. Where
-        all pairs of two examples need more, it goes by blocks of rows, see
-        `attention_blocks`: equal results, more work; at least one row at a time. XLA
-        needs shapes that are known when the graph is made. None: no limit but 2**30
-        pairs of positions. Pictures of fewer rows than a propagation step reaches
-        never go by blocks.
+        all pairs of two examples need more, it goes row by row, see `attention_rows`,
+        with about a dozen rows at a time, and for gradients by blocks of rows: equal
+        results. XLA needs shapes that are known when the graph is made. None: no limit
+        but 2**30 pairs of positions. Pictures of fewer rows or columns than a
+        propagation step reaches always go at once.
 
     Returns:
       output: `[B, H, W, C]` float32. All-zero where the whole background is masked;

@@ -3,7 +3,8 @@
 `batches` numbers the training examples 0, 1, 2, ...: example p is picture
 `shuffle_epoch(p mod n)` of a source, flipped and masked by random numbers drawn from
 (seed, p) alone. So a run that resumes at step s starts at example s * batch_size,
-without reading what came before, and sees exactly what an uninterrupted run sees.
+without reading what came before, and sees exactly what an uninterrupted run sees; and
+several processes that share a run read the examples of their own replicas alone (`Share`).
 
 Outputs per batch: `image` float32 [B, S, S, 3] in [-1, 1], `mask` float32 [B, S, S, 1]
 with 1 = missing, `box` int32 [B, 4] (top, left, height, width of the hole's region).
@@ -11,6 +12,7 @@ with 1 = missing, `box` int32 [B, 4] (top, left, height, width of the hole's reg
 
 import random
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -122,6 +124,50 @@ def _load_images(source, loader, indices, size):
 # ----------------------------------------------------------------------- batches
 
 
+class Share(NamedTuple):
+    """Which examples of every step a process reads: those of its own replicas.
+
+    The examples of a step are `parts` batches one after another, as `update` takes them.
+    Each replica gets an equal piece of each part, in the order of the replicas, so that
+    all of them together take the very batches that one device would take.
+
+    Attributes:
+      first, count: the process's replicas among all.
+      replicas: how many there are in all processes.
+      parts: a method's `batches_per_step`.
+    """
+
+    first: int = 0
+    count: int = 1
+    replicas: int = 1
+    parts: int = 1
+
+    @classmethod
+    def of(cls, context, parts=1):
+        """The share of an input pipeline, from its tf.distribute.InputContext."""
+        count = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * count
+        return cls(first, count, context.num_replicas_in_sync, parts)
+
+    def position(self, number, batch_size):
+        """Position among all examples of the `number`th one of this process.
+
+        Args:
+          number: int64 scalar tensor, or int.
+          batch_size: examples of a step over all replicas, a multiple of replicas times
+            parts.
+        """
+        piece = batch_size // (self.replicas * self.parts)
+        rest, row = number // piece, number % piece
+        rest, part = rest // self.parts, rest % self.parts
+        step, replica = rest // self.count, self.first + rest % self.count
+        return step * batch_size + (part * self.replicas + replica) * piece + row
+
+
+# Of a process alone.
+ALL = Share()
+
+
 def batches(
     source,
     loader,
@@ -133,6 +179,7 @@ def batches(
     flip,
     first_step=0,
     examples_per_mask=1,
+    share=ALL,
 ):
     """Endless training batches from step `first_step` on.
 
@@ -147,9 +194,11 @@ def batches(
       flip: whether half of the images are mirrored left to right.
       first_step: step to start at.
       examples_per_mask: so many consecutive examples get the same hole.
+      share: Share of this process; nothing else is read.
 
     Returns:
-      tf.data.Dataset of dicts `image`, `mask`, `box`.
+      tf.data.Dataset of dicts `image`, `mask`, `box`: a batch for each replica of the
+      process in turn.
     """
     count = tf.constant(len(source), tf.int64)
 
@@ -170,10 +219,16 @@ def batches(
         mask_seed = _example_seed(seed, position // examples_per_mask)
         return _masked_example(pixels, mask_seed, draw_mask)
 
-    positions = tf.data.Dataset.range(first_step * batch_size, np.iinfo(np.int64).max)
+    own = batch_size // share.replicas
+    first = first_step * own * share.count
+    positions = tf.data.Dataset.range(first, np.iinfo(np.int64).max)
+    if share.replicas > 1:
+        positions = positions.map(lambda number: share.position(number, batch_size))
     pixels = _load_images(source, loader, positions.map(picture_number), size)
     numbered = tf.data.Dataset.zip(positions, pixels)
-    return _batched(numbered.map(example, tf.data.AUTOTUNE), batch_size)
+    # Endless for tf.distribute too, whose workers else ask each other before each batch
+    # whether they have one.
+    return _batched(numbered.map(example, tf.data.AUTOTUNE), own).repeat()
 
 
 def fixed_batches(source, loader, draw_mask, *, size, batch_size, seed, count):

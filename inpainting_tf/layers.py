@@ -1,5 +1,5 @@
-"""Small pieces shared by the networks: channel counts, layers in turn, convolutions,
-resampling.
+"""Small pieces shared by the networks: channel counts, layers in turn, batch
+normalisation, resampling.
 
 `resize_nearest_aligned` is the nearest-neighbour resize of the original GIICA
 program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 2's
@@ -7,13 +7,8 @@ program (Yu et al. 2018, TensorFlow 1's `align_corners=True`), which TensorFlow 
 value range; values are copied, never mixed.
 """
 
-import functools
-
 import keras
 import tensorflow as tf
-
-# Larger pictures are doubled strip by strip.
-PIXELS_PER_STRIP = 2**15
 
 
 def scaled_channels(width):
@@ -49,115 +44,34 @@ def leaky_relu(x, slope=0.2):
 
 
 @keras.saving.register_keras_serializable(package="inpainting_tf")
-class Conv2D(keras.layers.Conv2D):
-    """Keras's layer, whose dilated kernels have a gradient that is fast on CPUs.
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's layer, by the statistics of the examples of all replicas together.
 
-    TensorFlow's own gains nothing from large tiles there: it cuts the picture into
-    dilation**2 small ones, and takes up to 19 times as long as the forward pass.
+    So a batch that is shared out among devices or machines is normalised as on one, its
+    gradients included, and all replicas keep the same moving statistics. On one replica
+    it is Keras's layer to the bit.
+
+    Keras's own option for this, `synchronized`, sends three messages for each call where
+    this sends one, and takes the variance as a difference of squares, which cancels where
+    the mean is large.
     """
 
-    def convolution_op(self, inputs, kernel):
-        """Overrides Keras's; `[B, H, W, C]` and `[k, k, C, D]` -> `[B, h, w, D]`."""
-        dilation, across = self.dilation_rate
-        odd = all(side % 2 for side in self.kernel_size)
-        plain = odd and dilation == across and self.data_format == "channels_last"
-        if dilation == 1 or not plain or self.groups > 1:
-            return super().convolution_op(inputs, kernel)
-        return _dilated_convolution(inputs, kernel, dilation, self.padding.upper())
-
-
-def _dilated_convolution(x, kernel, dilation, padding):
-    """Convolution by an odd kernel; Keras lets a dilated one have no strides."""
-
-    @tf.custom_gradient
-    def convolve(x, kernel):
-        scope = tf.get_current_name_scope()
-
-        def gradient(upstream):
-            # In the layer's scope, so that profiles and counts find it there.
-            with tf.name_scope(f"{scope}/" if scope else "convolution"):
-                return of_both(upstream)
-
-        def of_both(upstream):
-            turned = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-            around = upstream
-            if padding == "VALID":
-                height, width = (dilation * (side - 1) for side in kernel.shape[:2])
-                borders = [[0, 0], [height, height], [width, width], [0, 0]]
-                around = tf.pad(upstream, borders)
-            of_x = _dilated_convolution(around, turned, dilation, padding)
-            # By TensorFlow's way, the only one there is; a graph leaves out y itself.
-            with tf.GradientTape() as tape:
-                tape.watch(kernel)
-                y = tf.nn.convolution(x, kernel, 1, padding, dilations=dilation)
-            of_kernel = tape.gradient(y, kernel, output_gradients=upstream)
-            return of_x, of_kernel
-
-        return tf.nn.conv2d(x, kernel, 1, padding, dilations=dilation), gradient
-
-    return convolve(x, tf.convert_to_tensor(kernel))
-
-
-@keras.saving.register_keras_serializable(package="inpainting_tf")
-class DoublingConv2D(Conv2D):
-    """A convolution of doubled pixels, without doubling them: `[B, 2 H, 2 W, D]`.
-
-    An odd kernel that meets each pixel twice is an even one of a transposed convolution
-    with stride 2, up to rounding: 4 multiplications for 9 of a 3 x 3 kernel, and no
-    picture of four times the size between.
-    """
-
-    def convolution_op(self, inputs, kernel):
-        """Overrides Keras's; zeros beyond the borders ("same"), stride 1."""
-        _, height, width, _ = sizes(inputs)
-        kernel = tf.convert_to_tensor(kernel)
-        # From both pixels of a pair: where the kernel meets the one or the other.
-        for axis in (0, 1):
-            before, after = ([[0, 0]] * 4 for _ in range(2))
-            before[axis], after[axis] = [1, 0], [0, 1]
-            kernel = tf.pad(kernel, before) + tf.pad(kernel, after)
-        kernel = tf.transpose(kernel[::-1, ::-1], [0, 1, 3, 2])
-
-        def enlarged(x, rows):
-            shape = [sizes(x)[0], 2 * rows, 2 * width, self.filters]
-            return tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME")
-
-        # TensorFlow unrolls a whole picture on CPUs, to sixteen times its size.
-        fits = height * width <= PIXELS_PER_STRIP
-        in_strips = functools.partial(
-            _in_strips, enlarged, inputs, reach=(self.kernel_size[0] + 1) // 4
+    def _moments(self, inputs, mask):
+        replica = tf.distribute.get_replica_context()
+        if replica is None or replica.num_replicas_in_sync == 1:
+            return super()._moments(inputs, mask)
+        # Near the mean and the same on every replica, so that little cancels below.
+        center = tf.stop_gradient(tf.cast(self.moving_mean, inputs.dtype))
+        deviations = inputs - center
+        own = [
+            tf.reduce_mean(x, self._reduction_axes)
+            for x in (deviations, tf.square(deviations))
+        ]
+        # Every replica has as many examples.
+        mean, square = tf.unstack(
+            replica.all_reduce(tf.distribute.ReduceOp.MEAN, tf.stack(own))
         )
-        if tf.is_tensor(fits):
-            return tf.cond(fits, lambda: enlarged(inputs, height), in_strips)
-        return enlarged(inputs, height) if fits else in_strips()
-
-    def compute_output_shape(self, input_shape):
-        """Overrides Keras's, for symbolic inputs."""
-        batch, *sides, _ = input_shape
-        return batch, *(None if n is None else 2 * n for n in sides), self.filters
-
-
-def _in_strips(enlarged, x, reach):
-    """Pictures in horizontal strips, each with some rows of its neighbours.
-
-    Args:
-      enlarged: function of pictures [B, h, W, C] and h that doubles both sides.
-      x: [B, H, W, C].
-      reach: rows up and down that a row of the result depends on.
-    """
-    batch, height, width, channels = sizes(x)
-    most = tf.maximum if tf.is_tensor(width) else max
-    rows = most(1, PIXELS_PER_STRIP // width)
-    count = -(-height // rows)
-    below = count * rows - height + reach
-    x = tf.pad(x, [[0, 0], [reach, below], [0, 0], [0, 0]])
-    place = tf.range(count)[:, tf.newaxis] * rows + tf.range(rows + 2 * reach)
-    strips = tf.gather(x, place, axis=1)
-    strips = tf.reshape(strips, [-1, rows + 2 * reach, width, channels])
-    strips = enlarged(strips, rows + 2 * reach)
-    strips = strips[:, 2 * reach : 2 * (reach + rows)]
-    joined = tf.reshape(strips, [batch, 2 * count * rows, 2 * width, sizes(strips)[-1]])
-    return joined[:, : 2 * height]
+        return mean + center, tf.maximum(square - tf.square(mean), 0.0)
 
 
 def sizes(x):

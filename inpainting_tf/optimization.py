@@ -4,6 +4,8 @@ Gradients of a replica are those of its share of the mean over the global batch;
 optimizer adds the shares up.
 """
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -98,21 +100,52 @@ def apply_gradients(optimizer, gradients, weights, clip_norm=None, when=None):
         replica.merge_call(choose_across_replicas, args=(when, gradients))
 
 
-def average_over_replicas(variables):
-    """Gives every replica the mean of its variables over all replicas.
+def choose(index, branches, *arguments):
+    """Runs one of several functions, the same one on every replica.
 
-    For moving statistics of batch normalisation, which each replica moves by its own
-    share of the batch: without it replicas drift apart and a checkpoint, which holds
-    only the first one's, would not resume the same run.
+    `tf.switch_case`, but for functions in which replicas meet, as they do in batch
+    normalisation: these cannot be called in a branch that each replica takes for itself.
 
     Args:
-      variables: list of float variables, assigned by each replica on its own.
+      index: int32 scalar tensor, the same on every replica.
+      branches: list of functions of `arguments`, with results of the same structure.
+      *arguments: tensors, or lists and dicts of tensors, of this replica.
+
+    Returns:
+      what the chosen function returns.
     """
     replica = tf.distribute.get_replica_context()
-    if replica.num_replicas_in_sync == 1 or not variables:
-        return
-    means = replica.all_reduce(
-        tf.distribute.ReduceOp.MEAN, [tf.convert_to_tensor(v) for v in variables]
-    )
-    for variable, mean in zip(variables, means, strict=True):
-        variable.assign(mean)
+    if replica.num_replicas_in_sync == 1:
+        bound = [functools.partial(branch, *arguments) for branch in branches]
+        return tf.switch_case(index, bound)
+
+    def choose_across_replicas(strategy, index, *arguments):
+        def on_all(branch):
+            return lambda: strategy.extended.call_for_each_replica(
+                branch, args=arguments
+            )
+
+        chosen = strategy.experimental_local_results(index)[0]
+        return tf.switch_case(chosen, [on_all(branch) for branch in branches])
+
+    return replica.merge_call(choose_across_replicas, args=(index, *arguments))
+
+
+def own_rows(drawn, count, axis=0):
+    """A replica's rows of what every replica has drawn for the whole batch.
+
+    So the random numbers of an example do not depend on how many replicas there are.
+
+    Args:
+      drawn: tensor with `count` rows for each replica along `axis`.
+      count: int or int32 scalar, rows of a replica.
+      axis: int.
+
+    Returns:
+      tensor like `drawn`, with `count` rows.
+    """
+    replica = tf.distribute.get_replica_context()
+    if replica.num_replicas_in_sync == 1:
+        return drawn
+    first = count * replica.replica_id_in_sync_group
+    return tf.gather(drawn, first + tf.range(count), axis=axis)

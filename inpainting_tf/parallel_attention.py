@@ -27,7 +27,8 @@ from keras import layers
 
 from inpainting_tf import health, images, losses, masks
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
-from inpainting_tf.layers import Conv2D, leaky_relu, scaled_channels, through
+from inpainting_tf.convolutions import Conv2D
+from inpainting_tf.layers import leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import (
     adam,
     apply_gradients,
@@ -89,7 +90,7 @@ class CompletionNetwork(keras.Model):
           attention_branch: False leaves the branch out (ablation).
           attention_rate: downscaling inside the contextual attention.
           attention_propagation: False skips the fuse step (ablation).
-          attention_memory_mb: above which attention goes by blocks of rows, see
+          attention_memory_mb: above which attention goes row by row, see
             `contextual_attention`; results are the same.
           **kwargs: of keras.Model.
 

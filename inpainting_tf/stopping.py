@@ -1,6 +1,6 @@
 """How a run is asked to stop: SIGTERM of a machine that is taken away, or Ctrl-C.
 
-In order: `Abandoned`, `StopSignals`.
+In order: `Abandoned`, `StopSignals`, `Agreement`.
 """
 
 import signal
@@ -42,3 +42,44 @@ class StopSignals:
     def __exit__(self, *_):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+
+
+class Agreement:
+    """When a run stops: once one of its workers was asked to, all at the same step."""
+
+    def __init__(self, team, stop):
+        """
+        Args:
+          team: workers.Team.
+          stop: StopSignals of this worker.
+        """
+        self._team = team
+        self._stop = stop
+        self._settled = False
+        self._last = self._before = None
+
+    @property
+    def asked(self):
+        """Whether this worker was asked; every step tells it to the others."""
+        return self._stop.received is not None
+
+    def note(self, share):
+        """Takes what the step at hand tells: the share of workers that were asked."""
+        self._before, self._last = self._last, share
+
+    def settle(self):
+        """Asks all workers outside of a step; each has to call it."""
+        self._settled = self._team.any(self.asked)
+
+    def reached(self):
+        """Whether to stop now; the same for all workers after the same step."""
+        if self._team.count == 1:
+            return self.asked
+        if self._settled:
+            return True
+        # Of the step before the last, which has ended: a GPU may still be at the last.
+        return self._before is not None and float(self._before) > 0
+
+    def signal(self):
+        """The signal that stops the run: that of this worker, if it got one."""
+        return self._stop.received or signal.SIGTERM

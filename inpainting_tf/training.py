@@ -13,15 +13,38 @@ process may be killed at any moment, and the next one goes on as if nothing had 
 import math
 import os
 import time
+from typing import NamedTuple
 
 import tensorflow as tf
 
-from inpainting_tf import evaluation, figures, health, images, run_folder
+from inpainting_tf import data, evaluation, figures, health, images, run_folder
 from inpainting_tf.checkpoints import Checkpoints, NotFinite, TrainingStopped
 from inpainting_tf.contextual_attention import offsets_to_color
 from inpainting_tf.progress import Progress, say
 from inpainting_tf.run_folder import Log
-from inpainting_tf.stopping import Abandoned, StopSignals
+from inpainting_tf.stopping import Abandoned, Agreement, StopSignals
+from inpainting_tf.workers import ALONE
+
+
+class Schedule(NamedTuple):
+    """At which steps a run logs, validates and saves, and at which it ends."""
+
+    steps: int
+    log_every: int
+    validate_every: int
+    checkpoint_every: int
+
+    def validates(self, step):
+        return step % self.validate_every == 0 or step == self.steps
+
+    def saves(self, step):
+        return step % self.checkpoint_every == 0 or step == self.steps
+
+    def logs(self, step):
+        return step % self.log_every == 0 or self.validates(step)
+
+    def reads_losses(self, step):
+        return self.logs(step) or self.saves(step)
 
 
 def choose_strategy(devices="auto"):
@@ -55,16 +78,70 @@ def compile_step(model, strategy, jit_compile=False):
     """
     if strategy.num_replicas_in_sync == 1:
         return tf.function(model.update, jit_compile=jit_compile)
+    step = _compile_replicated_step(model, strategy)
+    return lambda batch: step(batch, tf.constant(0.0))[0]
+
+
+def _compile_replicated_step(model, strategy):
+    """Function (distributed batch, number) -> (losses, mean of the workers' numbers)."""
 
     @tf.function
-    def step(batch):
-        results = strategy.run(model.update, args=(batch,))
-        return {
-            name: strategy.reduce("MEAN", value, axis=None)
-            for name, value in results.items()
-        }
+    def step(batch, own):
+        names = []
+
+        def update(batch, own):
+            results = model.update(batch)
+            names[:] = results
+            return tf.stack([own, *results.values()])
+
+        # Together, since each message between machines takes its time.
+        values = strategy.run(update, args=(batch, own))
+        mean, *means = tf.unstack(
+            strategy.reduce("MEAN", values, axis=None), len(names) + 1
+        )
+        return dict(zip(names, means, strict=True)), mean
 
     return step
+
+
+def compile_agreed_step(model, strategy, team, agreement, jit_compile=False):
+    """`compile_step`, with the workers telling each other whether they are to stop.
+
+    Args:
+      model, strategy, jit_compile: as there.
+      team: workers.Team.
+      agreement: stopping.Agreement.
+
+    Returns:
+      function from a (distributed) batch to a dict of scalar losses.
+    """
+    if team.count == 1:
+        return compile_step(model, strategy, jit_compile)
+    compiled = _compile_replicated_step(model, strategy)
+
+    def step(batch):
+        results, asked = compiled(batch, tf.constant(float(agreement.asked)))
+        agreement.note(asked)
+        return results
+
+    return step
+
+
+def distribute(make_batches, strategy, model, step, rolled_back):
+    """Iterator over distributed batches: every process reads its own examples alone.
+
+    Args:
+      make_batches: see `train`.
+      strategy, model: as of `compile_step`.
+      step: to begin after.
+      rolled_back: number of rollbacks so far.
+    """
+
+    def own_batches(context):
+        share = data.Share.of(context, model.batches_per_step)
+        return make_batches(step, rolled_back, share)
+
+    return iter(strategy.distribute_datasets_from_function(own_batches))
 
 
 def compile_forward(model, size=None):
@@ -155,13 +232,16 @@ def train(
     keep=3,
     jit_compile=False,
     rollbacks=0,
+    team=ALONE,
 ):
     """Trains a method to a step count, resuming where its run folder stands.
 
+    Of several workers this is the chief's part; the others `follow`.
+
     Args:
       model: the method, built in the strategy's scope.
-      make_batches: function (first step, number of rollbacks so far) -> dataset of
-        training batches.
+      make_batches: function (first step, number of rollbacks so far, data.Share) ->
+        dataset of training batches.
       validation_batches: finite dataset, the same at every pass.
       strategy: tf.distribute strategy.
       run_dir: prepared run folder, see `run_folder`.
@@ -173,6 +253,7 @@ def train(
       rollbacks: how often, over the whole run, training may go back to the last
         checkpoint, and on with other batches, after a loss or weight that is not
         finite.
+      team: workers.Team that trains it.
 
     Returns:
       the signal that stopped training early, or None when it ran to the end.
@@ -192,13 +273,11 @@ def train(
             validation_batches,
             strategy=strategy,
             run_dir=run_dir,
-            steps=steps,
+            schedule=Schedule(steps, log_every, validate_every, checkpoint_every),
             batch_size=batch_size,
-            log_every=log_every,
-            validate_every=validate_every,
-            checkpoint_every=checkpoint_every,
             jit_compile=jit_compile,
             rollbacks=rollbacks,
+            team=team,
         )
     except OSError as error:
         raise TrainingStopped(
@@ -238,22 +317,23 @@ def _train(
     *,
     strategy,
     run_dir,
-    steps,
+    schedule,
     batch_size,
-    log_every,
-    validate_every,
-    checkpoint_every,
     jit_compile,
     rollbacks,
+    team,
 ):
     """`train` in a folder that no other process trains in."""
+    steps = schedule.steps
     step = _resume(checkpoints, run_dir)
     rolled_back = run_folder.rollbacks(run_dir)
+    team.share(model, step, rolled_back)
     log = Log(run_dir, step)
     if log.damaged:
         say(f"WARNING: {log.damaged} damaged lines of metrics.jsonl are dropped")
     monitor = health.Monitor(log.history)
     stop = StopSignals()
+    agreement = Agreement(team, stop)
     compiled_forward = compile_forward(model)
 
     def forward(image, mask):
@@ -274,9 +354,6 @@ def _train(
         checkpoints.save(step, best)
         run_folder.note_checkpoint(run_dir, step)
 
-    def validation_due():
-        return step % validate_every == 0 or step == steps
-
     if step == 0 and not log.history:
         values = validation()
         if "validation/psnr" in values:
@@ -284,7 +361,7 @@ def _train(
             say(f"mean-colour fill: validation {describe(floor)}")
             values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
         log.scalars(0, values)
-    elif _validation_missing(log, step) and validation_due():
+    elif _validation_missing(log, step) and schedule.validates(step):
         best_before = log.best("validation/psnr")
         log.complete(validation())
         if log.best("validation/psnr") > best_before:
@@ -292,31 +369,31 @@ def _train(
     if step >= steps:
         say(f"{run_dir} is at step {step} already; raise --steps to go on")
         log.close()
+        team.wait()
         return None
     if rollbacks and checkpoints.newest_path is None:
         checkpoints.save(step)  # To go back to.
-    compiled_step = compile_step(model, strategy, jit_compile)
+    compiled_step = compile_agreed_step(model, strategy, team, agreement, jit_compile)
     progress = Progress(step, steps, batch_size)
 
     def distributed_batches():
-        batches = make_batches(step, rolled_back)
-        return iter(strategy.experimental_distribute_dataset(batches))
+        return distribute(make_batches, strategy, model, step, rolled_back)
 
     pending = []
     began = time.monotonic()
     try:
         with stop:
             batches = distributed_batches()
-            while step < steps and stop.received is None:
+            while step < steps and not agreement.reached():
                 pending.append(compiled_step(next(batches)))
                 step += 1
                 stop.work_at_stake = True
-                due_validation = validation_due()
-                due_checkpoint = step % checkpoint_every == 0 or step == steps
-                if step % log_every and not due_validation and not due_checkpoint:
+                if not schedule.reads_losses(step):
                     continue
+                due_validation = schedule.validates(step)
+                due_checkpoint = schedule.saves(step)
                 try:
-                    reported = _finite_values(pending, step, checkpoints)
+                    reported = finite_values(pending, step, checkpoints.kept)
                     if due_validation or due_checkpoint:
                         checkpoints.refuse_non_finite(step)
                 except NotFinite as fault:
@@ -324,6 +401,7 @@ def _train(
                         run_dir, rollbacks, step, fault, checkpoints
                     )
                     step = checkpoints.restore()
+                    team.share(model, step, rolled_back)
                     log.rewind(step)
                     monitor = health.Monitor(log.history)
                     progress.rewind(step)
@@ -343,10 +421,11 @@ def _train(
                     except Abandoned:  # The next process does it.
                         log.scalars(step, values)
                         pending = []
+                        agreement.settle()
                         break
                     values |= measured
                     best = values.get("validation/psnr", -math.inf) > best_before
-                if step % log_every == 0 or due_validation:
+                if schedule.logs(step):
                     monitor.observe({**reported, **values})
                     if due_validation and (summary := monitor.summary()):
                         say(f"step {step}: health: {summary}")
@@ -355,16 +434,20 @@ def _train(
                     log.scalars(step, values)
                 if due_checkpoint or best:
                     save(best)
+                if due_validation:
+                    agreement.settle()
                 pending = []
                 began = time.monotonic()
-            if stop.received is not None:
-                _finite_values(pending, step, checkpoints)
+            stopped = agreement.signal() if agreement.reached() else None
+            if stopped is not None:
+                finite_values(pending, step, checkpoints.kept)
                 checkpoints.refuse_non_finite(step)
                 save()
-                say(f"{stop.received.name}: stopped at step {step}, checkpoint saved")
+                say(f"{stopped.name}: stopped at step {step}, checkpoint saved")
             else:
                 say(f"finished; look at {os.path.join(run_dir, 'samples')}")
-            return stop.received
+            team.wait()
+            return stopped
     finally:
         progress.close()
         log.close()
@@ -396,10 +479,18 @@ def _note_rollback(run_dir, allowed, step, fault, checkpoints):
     )
 
 
-def _finite_values(pending, step, checkpoints):
+def finite_values(pending, step, kept):
     """Reads the losses of the steps since the last report; returns the last values.
 
     Reading only now lets a GPU run ahead of the host in between.
+
+    Args:
+      pending: what the steps returned, the last of them of `step`.
+      step: int.
+      kept: function that gives words on which checkpoint remains.
+
+    Raises:
+      NotFinite: naming step and loss.
     """
     first = step - len(pending) + 1
     for at, results in enumerate(pending, start=first):
@@ -409,7 +500,7 @@ def _finite_values(pending, step, checkpoints):
                 continue
             if not math.isfinite(value := float(value)):
                 raise NotFinite(
-                    f"step {at}: {name} is {value}; {checkpoints.kept()}; try a lower "
+                    f"step {at}: {name} is {value}; {kept()}; try a lower "
                     "--learning_rate or a --clip_norm in another --run_dir"
                 )
     if not pending:

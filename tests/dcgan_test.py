@@ -175,22 +175,6 @@ def test_resumed_run_repeats_the_uninterrupted_one_bit_for_bit(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_replicas_draw_their_own_z_and_end_with_the_same_weights(mirrored):
-    strategy = mirrored
-    with strategy.scope():
-        gan = small_gan()
-    step = training.compile_step(gan, strategy)
-    batch = example_batch(batch=4)
-    dataset = tf.data.Dataset.from_tensors(batch).unbatch().batch(4)
-    for distributed in strategy.experimental_distribute_dataset(dataset):
-        results = step(distributed)
-    assert all(np.isfinite(float(value)) for value in results.values())
-    for variable in gan.variables:
-        copies = strategy.experimental_local_results(variable.value)
-        for other in copies[1:]:
-            np.testing.assert_array_equal(copies[0], other, err_msg=variable.path)
-
-
 def test_training_on_a_fixed_batch_teaches_both_players():
     gan = small_gan(width=0.0625, learning_rate=1e-3)
     initial = values(gan.generator), values(gan.discriminator)

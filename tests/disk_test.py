@@ -219,7 +219,7 @@ def small_run(run_dir, **parameters):
     run_folder.prepare(run_dir, {"steps": "12"}, {"data": {}})
     return training.train(
         small_method(),
-        lambda first_step, _: batches(first_step, count=20),
+        lambda first_step, *_: batches(first_step, count=20),
         batches(count=1),
         strategy=training.choose_strategy("one"),
         run_dir=run_dir,
@@ -288,7 +288,7 @@ def test_a_stop_during_validation_is_made_up_for(tmp_path):
 
     stopped = training.train(
         model,
-        lambda first_step, _: batches(first_step, count=20),
+        lambda first_step, *_: batches(first_step, count=20),
         Stopping(),
         strategy=training.choose_strategy("one"),
         run_dir=run_dir,

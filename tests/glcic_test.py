@@ -16,7 +16,7 @@ import tensorflow as tf
 from baselines.glcic import GLCIC
 from baselines.glcic_networks import CompletionNetwork
 from baselines.released_glcic import load_released_weights, released_variables
-from inpainting_tf import losses, masks, training
+from inpainting_tf import losses, masks
 from inpainting_tf.checkpoints import Checkpoints
 from inpainting_tf.optimization import adam, apply_gradients
 
@@ -547,39 +547,6 @@ def test_a_predicate_decides_a_step_of_the_optimizer(policy, replicas, mirrored)
         expected = [1 - 0.25 * taken, 2 + 0.25 * taken]
         np.testing.assert_allclose(weight, expected, atol=1e-5)
         assert np.array(optimizer.iterations) == taken
-
-
-@pytest.mark.slow
-def test_two_replicas_train_as_one_device_across_a_change_of_phase(mirrored):
-    """Both replicas hold the same examples, so that batch statistics agree.
-
-    In the last step they do not, and yet the replicas stay equal.
-    """
-    half = example_batch()
-    whole = {name: tf.concat([value, value], 0) for name, value in half.items()}
-    different = example_batch(batch=4, seed=3)
-    parameters = {"reconstruction": "half_sum", "clip_norm": 1.0}
-    parameters |= {"completion_steps": 1, "discriminator_steps": 0}
-    keras.utils.set_random_seed(9)
-    one = small_method(**parameters)
-    expected = [[float(v) for v in one.update(whole).values()] for _ in range(2)]
-
-    keras.utils.set_random_seed(9)
-    with mirrored.scope():
-        two = small_method(**parameters)
-    step = training.compile_step(two, mirrored)
-    data = tf.data.Dataset.from_tensors(whole).repeat(2)
-    data = data.concatenate(tf.data.Dataset.from_tensors(different)).unbatch().batch(4)
-    batches = iter(mirrored.experimental_distribute_dataset(data))
-    results = [[float(v) for v in step(next(batches)).values()] for _ in range(3)]
-    assert [values[-1] for values in results] == [COMPLETION, JOINT, JOINT]
-    np.testing.assert_allclose(results[0], expected[0], rtol=1e-5)
-    np.testing.assert_allclose(results[:2], expected, rtol=1e-2, atol=1e-4)
-    assert np.array(two.completion_optimizer.iterations) == 3
-    assert np.array(two.discriminator_optimizer.iterations) == 2
-    for variable in state(two):
-        first, second = mirrored.experimental_local_results(variable.value)
-        np.testing.assert_array_equal(first, second)
 
 
 def test_mixed_precision_trains_with_float32_outputs():

@@ -268,7 +268,7 @@ def train(run_dir, make_batches, steps=12, **parameters):
     )
 
 
-def poisoned(first_step, rollbacks, last_bad=0):
+def poisoned(first_step, rollbacks, _share, last_bad=0):
     """Batches of which that of step 7 is not finite, until after some rollbacks."""
 
     def image(step):
@@ -294,16 +294,16 @@ def test_a_loss_that_is_not_finite_rolls_back_and_goes_on(tmp_path, capsys):
     # A later process remembers it.
     seen = []
 
-    def make_batches(first_step, rollbacks):
+    def make_batches(first_step, rollbacks, share):
         seen.append((first_step, rollbacks))
-        return poisoned(first_step, rollbacks)
+        return poisoned(first_step, rollbacks, share)
 
     train(run_dir, make_batches, steps=13, rollbacks=1)
     assert seen == [(12, 1)]
     # From step 4 on it is the run that had the other batches.
     other = prepare(tmp_path, "other")
-    train(other, lambda first, _: poisoned(first, 0 if first < 4 else 1), steps=4)
-    train(other, lambda first, _: poisoned(first, 1), steps=12)
+    train(other, lambda first, _, s: poisoned(first, 0 if first < 4 else 1, s), steps=4)
+    train(other, lambda first, _, s: poisoned(first, 1, s), steps=12)
     assert without_speed(log) == without_speed(entries(other))
 
 
