@@ -19,8 +19,6 @@ import subprocess
 import sys
 import tempfile
 
-import yaml
-
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("inpainting_tf", "baselines", "command_line", "serving", "collection")
 
@@ -203,7 +201,8 @@ def stage_page(title, about, modules):
         docstring = ast.get_docstring(ast.parse(source_of(module).read_text("utf-8")))
         first = (docstring or "").partition("\n\n")[0].replace("\n", " ")
         first = first.replace("|", "\\|")
-        lines.append(f"| [`{module}`]({module}.md) | {first} |")
+        short = module.removeprefix("inpainting_tf.")
+        lines.append(f"| [`{short}`]({module}.md) | {first} |")
     return "\n".join(lines) + "\n"
 
 
@@ -225,8 +224,25 @@ def readme(source):
     return re.sub(r"\]\((?!https?:)([^)#\s]+)", link, text)
 
 
+def search_from_disk(site):
+    """Puts what searching pages opened from a disk needs beside them.
+
+    The pages would fetch it from the network.
+    """
+    shutil.copy(ROOT / "docs" / "iframe-worker.js", site / "assets")
+    for page in site.rglob("*.html"):
+        up = "../" * (len(page.relative_to(site).parts) - 1)
+        text = page.read_text("utf-8")
+        text = text.replace(
+            "https://unpkg.com/iframe-worker/shim", f"{up}assets/iframe-worker.js"
+        )
+        page.write_text(text, "utf-8")
+
+
 def build():
-    """Builds site/; returns what Zensical said, or ends the program."""
+    """Builds site/, or ends the program and leaves the old one."""
+    import yaml  # Of the extra `docs`; the stages above can be looked at without it.
+
     refuse_unless_complete(
         [name for _, _, packages in STAGES.values() for name in names_of(packages)]
     )
@@ -252,6 +268,7 @@ def build():
         complaints = re.findall(r"(?m)^griffe: .*", process.stdout)
         if process.returncode or complaints:
             sys.exit(f"{process.stdout}\ndocs/build.py: not built: see above")
+        search_from_disk(folder / "site")
         shutil.rmtree(ROOT / "site", ignore_errors=True)
         shutil.move(folder / "site", ROOT / "site")
     print(f"built: {ROOT / 'site' / 'index.html'}")

@@ -91,10 +91,10 @@ def contextual_attention(
         never go by blocks.
 
     Returns:
-      output: `[B, H, W, C]` float32. All-zero where the whole background is masked;
-        weaker at the borders, where fewer patches overlap (as in the original).
-      offsets: `[B, ceil(H / rate), ceil(W / rate), 2]` int32, row and column of the
-        most attended background position minus the own position.
+      (output, offsets): the output is `[B, H, W, C]` float32, all-zero where the whole
+      background is masked; weaker at the borders, where fewer patches overlap (as in
+      the original). Offsets are `[B, ceil(H / rate), ceil(W / rate), 2]` int32, row and
+      column of the most attended background position minus the own position.
 
     Raises:
       ValueError: wrong shapes or arguments.
