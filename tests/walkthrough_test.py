@@ -53,6 +53,7 @@ def notebook(tmp_path_factory):
     return read, json.loads("".join(said))
 
 
+@pytest.mark.slow
 def test_every_stage_shows_and_computes_what_it_says(notebook):
     read, report = notebook
     shown = sum(
@@ -72,6 +73,7 @@ def test_every_stage_shows_and_computes_what_it_says(notebook):
     assert same_offsets > 0.99
 
 
+@pytest.mark.slow
 def test_the_toy_has_learnt_and_its_export_completes_likewise(notebook):
     _, report = notebook
     psnr = {name: measured["psnr"] for name, measured in report["measures"].items()}
