@@ -207,21 +207,21 @@ def stage_page(title, about, modules):
 
 
 def readme(source):
-    """A README as a page, whose links lead to pages where these are."""
+    """A README as a page: links lead to pages; what has none is left as text."""
     text = (ROOT / source).read_text("utf-8")
-    folder = (ROOT / source).parent
+    folder, docs = (ROOT / source).parent, ROOT / "docs"
     pages = {(ROOT / path).resolve(): page for path, (_, page) in READMES.items()}
 
     def link(match):
-        target = (folder / match[1]).resolve()
+        words, path, rest = match.groups()
+        target = (folder / path).resolve()
         if target.is_dir():
             target /= "README.md"
-        if target in pages:
-            return f"]({pages[target]}"
-        docs = ROOT / "docs"
-        return f"]({target.relative_to(docs)}" if docs in target.parents else match[0]
+        if docs in target.parents:
+            return f"[{words}]({target.relative_to(docs)}{rest})"
+        return f"[{words}]({pages[target]}{rest})" if target in pages else words
 
-    return re.sub(r"\]\((?!https?:)([^)#\s]+)", link, text)
+    return re.sub(r"\[([^][]*)\]\((?!https?:|#)([^)#\s]+)([^)\s]*)\)", link, text)
 
 
 def search_from_disk(site):
