@@ -163,10 +163,10 @@ def _masked_crc32c(data):
 
 
 def write_whole(folder, name, data):
-    """Writes <folder>/<name> under another name and renames it: whole or not there.
+    """Writes `<folder>/<name>` under another name and renames it: whole or not there.
 
     Two workers may write the same file at once, as engines do that repeat work; each
-    has a temporary name of its own, in <folder>/unfinished.
+    has a temporary name of its own, in `<folder>/unfinished`.
 
     Raises:
       OSError: it cannot be written.

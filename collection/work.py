@@ -34,7 +34,7 @@ class Example:
     """One picture that can be completed.
 
     Attributes:
-      name: bytes; its output is <name>.png.
+      name: bytes; its output is `<name>.png`.
       image: uint8 [H, W, 3].
       mask: uint8 [H, W, 1], 255 = missing.
     """

@@ -57,8 +57,8 @@ def split_checkpoint(prefix):
     """Run folder and step of a checkpoint given by its path.
 
     Args:
-      prefix: <run folder>/checkpoints/step-<n>, with or without the ending of one of
-        its files; or the best one, <run folder>/checkpoints/best/step-<n>.
+      prefix: `<run folder>/checkpoints/step-<n>`, with or without the ending of one of
+        its files; or the best one, `<run folder>/checkpoints/best/step-<n>`.
 
     Returns:
       (run folder, "best" or the step as text), for `load`.

@@ -11,6 +11,9 @@ To complete an array:
     completed = inpaint(photo, mask)  # uint8 [H, W, 3], any size; [H, W], True = missing
 """
 
+import numbers
+import os
+
 __version__ = "0.1.0"
 
 
@@ -19,21 +22,27 @@ def load(source, working_size=None):
 
     Args:
       source: "telea", "navier_stokes" or "mean_color"; the name of weights that come
-        along, see `weights`; a run folder, a checkpoint of one, a SavedModel, TF1
-        weights of GIICA or GLCIC, or a recipe of search.py.
-      working_size: side at which a network sees windows of the photo; None for the one
-        that it was trained at.
+        along, see `weights`; or the path of a run folder, a checkpoint of one, a
+        SavedModel, TF1 weights of GIICA or GLCIC, or a recipe of search.py.
+      working_size: side at which a network sees windows of the photo, in pixels; None
+        for the one that it was trained at.
 
     Returns:
       `completion.PhotoMethod`, to be called with a photo and a mask.
 
     Raises:
       ValueError: one line that says what is wrong, and what there is.
+      TypeError: `source` is neither text nor a path.
     """
     # The front door: all else in this package knows nothing of what is built on it.
     from command_line import photo_methods
 
-    return photo_methods.open_method(source, working_size)
+    is_side = isinstance(working_size, numbers.Integral) and working_size > 0
+    if working_size is not None and not is_side:
+        raise ValueError(
+            f"working_size: {working_size}; must be a whole number above 0"
+        )
+    return photo_methods.open_method(os.fspath(source), working_size)
 
 
 def weights():

@@ -265,7 +265,7 @@ def _checked(photo, mask):
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[-1] != 3:
         raise ValueError(
             f"photo: {photo.dtype} of shape {photo.shape}; must be uint8 [height, "
-            "width, 3], red, green, blue in 0..255"
+            f"width, 3], red, green, blue in 0..255{_remedy(photo)}"
         )
     if mask.shape == (*photo.shape[:2], 1):
         mask = mask[..., 0]
@@ -276,8 +276,12 @@ def _checked(photo, mask):
         )
     values = set(np.unique(mask).tolist())
     if not (values <= {0, 1} or values <= {0, 255}):
+        strange = next(
+            v for v in values if v not in ({0, 1} if 1 in values else {0, 255})
+        )
         raise ValueError(
-            "mask: must be False and True, 0 and 1, or 0 and 255 (missing) alone"
+            "mask: must be False and True, 0 and 1, or 0 and 255 (missing) alone; holds "
+            f"{strange} too"
         )
     missing = mask > 0
     if not missing.any() or missing.all():
@@ -285,3 +289,22 @@ def _checked(photo, mask):
             "mask: must have a missing pixel (True, 1 or 255) and a known one (0)"
         )
     return photo, missing
+
+
+def _remedy(photo):
+    """What makes a photo of a usual other kind one that is taken, or ""."""
+    if photo.ndim == 4 and len(photo) == 1:
+        return "; give photo[0]"
+    if photo.ndim == 2:
+        return "; of a grey photo give np.stack([photo] * 3, -1)"
+    if photo.ndim == 3 and photo.shape[-1] == 4:
+        return "; give photo[..., :3]"
+    if photo.ndim == 3 and np.issubdtype(photo.dtype, np.floating) and photo.size:
+        low, high = photo.min(), photo.max()
+        if 0 <= low and high <= 1:
+            return "; of levels in 0..1 give np.uint8(np.round(255 * photo))"
+        if -1 <= low and high <= 1:
+            return "; of levels in -1..1 give np.uint8(np.round(127.5 * (photo + 1)))"
+    if photo.ndim == 3 and photo.dtype.kind in "iuf" and photo.size:
+        return f"; its levels are {photo.min():g}..{photo.max():g}"
+    return ""

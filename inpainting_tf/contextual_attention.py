@@ -10,12 +10,13 @@ for each position of the reduced foreground the offset to the background positio
 attends to most, `[B, h, w, 2]` int32, where h = ceil(H / rate), w = ceil(W / rate).
 
 Stages, in order:
-  1. reduce      foreground, background and mask shrink by `rate`
-  2. match       scores of all pairs of patches: cosine on the background's side
-  3. propagate   scores of neighbouring pairs support each other ("fuse")
-  4. attend      softmax over the background's valid patches
-  5. paste       full-resolution background patches, weighted and overlapped
-  6. offsets     where each position looks; `offsets_to_color` draws them
+
+    1. reduce      foreground, background and mask shrink by `rate`
+    2. match       scores of all pairs of patches: cosine on the background's side
+    3. propagate   scores of neighbouring pairs support each other ("fuse")
+    4. attend      softmax over the background's valid patches
+    5. paste       full-resolution background patches, weighted and overlapped
+    6. offsets     where each position looks; `offsets_to_color` draws them
 
 Stages 2 to 5 exist in two forms with equal results. "patches" is the paper's wording
 and stands here: extracted patches serve as kernels of a convolution and of a transposed
@@ -90,10 +91,10 @@ def contextual_attention(
         propagation step reaches always go at once.
 
     Returns:
-      output: `[B, H, W, C]` float32. All-zero where the whole background is masked;
-        weaker at the borders, where fewer patches overlap (as in the original).
-      offsets: `[B, ceil(H / rate), ceil(W / rate), 2]` int32, row and column of the
-        most attended background position minus the own position.
+      (output, offsets): the output is `[B, H, W, C]` float32, all-zero where the whole
+      background is masked; weaker at the borders, where fewer patches overlap (as in
+      the original). Offsets are `[B, ceil(H / rate), ceil(W / rate), 2]` int32, row and
+      column of the most attended background position minus the own position.
 
     Raises:
       ValueError: wrong shapes or arguments.

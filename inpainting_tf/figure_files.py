@@ -18,7 +18,7 @@ def png_bytes(figure):
 
 
 def save(figure, stem):
-    """Writes <stem>.png and <stem>.pdf; equal figures give equal bytes.
+    """Writes `<stem>.png` and `<stem>.pdf`; equal figures give equal bytes.
 
     Each file is whole or not there. The PNG has the figure's resolution; in the PDF
     lines and letters are vectors, and pictures have 300 dpi in print size, their own

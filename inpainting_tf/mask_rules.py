@@ -15,6 +15,7 @@ normal lengths and spline weights are tables computed by NumPy. This holds up to
 pixels a side.
 
 Deviations from the original programs:
+
 - random_box (Yu et al. 2018): the program never draws the last possible position and
   cannot draw a hole as large as the image; here both occur. One hole per example, not
   per batch. The shrinking, up to 16 pixels per side of a hole of 128, scales with it.

@@ -240,8 +240,8 @@ class ParallelAttention(keras.Model):
           width: multiplier on all channel counts, 1 = as published.
           local_patch_size: side of the local discriminator's patch; None for 7/16 of
             the image (56 at 128, as in the paper).
-          attention_branch, attention_rate, attention_propagation,
-            attention_memory_mb: see CompletionNetwork.
+          attention_branch, attention_rate: see CompletionNetwork.
+          attention_propagation, attention_memory_mb: see CompletionNetwork.
           local_discriminator: False leaves it out (ablation).
           adversarial_weight: alpha, weight of the adversarial loss beside the context
             loss; 0 trains the completion network alone. The paper gives none; GLCIC's

@@ -4,6 +4,7 @@ Input: a photo (`photos.Photo`) and what the user gave. Output: bool [H, W], Tru
 missing, and where something had to be decided a line that says what.
 
 A mask file is black = known, white = missing. Read as meant, and said so:
+
 - two levels of any kind (0 and 1, red and black, 16 bits): the brighter is missing;
 - greys between (a JPEG, a soft brush): missing from 128 on, or from the middle of the
   levels where all lie on one side of 128;
@@ -12,6 +13,7 @@ A mask file is black = known, white = missing. Read as meant, and said so:
 - a mask whose white is more than half of the picture, reaches all along its border and
   lies on picture content: inverted, the black is missing;
 - a mask as the camera stored the photo, before it was turned upright: turned too.
+
 What cannot be told is refused: another size, a grey picture, nothing missing, nothing
 known.
 """

@@ -5,6 +5,7 @@ in which every known pixel has the very values of the photo's own pixels, grey o
 colour, 8 or 16 bits, transparency included, with ICC profile, EXIF, and density.
 
 What a PNG file cannot hold, or what would be wrong in it, is decided here:
+
 - Pixels are written upright; the EXIF orientation is dropped.
 - Palettes become full colour with the very colours of the palette; 1-bit becomes grey.
 - CMYK becomes RGB as `image_files.decode` makes it; its ICC profile is dropped.

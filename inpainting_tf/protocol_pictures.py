@@ -6,8 +6,9 @@
     images/<name>.png    the images, cropped and resized, holes not yet cut
     masks/<name>.png     white = missing
 
-What the program makes of them, <name>.png of the same size, is a contender of
-evaluate.py: --methods=theirs=<folder>. Every image and mask is checked as it is written.
+What the program makes of them, `<name>.png` of the same size, is a contender of
+evaluate.py: `--methods=theirs=<folder>`. Every image and mask is checked as it is
+written.
 """
 
 import os

@@ -279,7 +279,7 @@ class Log:
                 tf.summary.scalar(name, value, step=step)
 
     def picture(self, step, name, pixels):
-        """Writes samples/<name>_<step>.png; pixels is uint8 [H, W, 3]."""
+        """Writes `samples/<name>_<step>.png`; pixels is uint8 [H, W, 3]."""
         images.write_png(self.picture_path(step, name), pixels)
         with _board_errors(self._board_folder), self._board.as_default():
             tf.summary.image(name, pixels[None], step=step)

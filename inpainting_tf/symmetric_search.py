@@ -96,9 +96,10 @@ class SymmetricSearch:
             `baselines.dcgan.DCGAN`.
           literal: see `symmetric_terms`.
           neighbourhood, weighting: see `importance_weights` (`weighting` is its mode).
-          context, prior, prior_weight, iterations, restarts, seed, start, optimizer,
-            learning_rate, momentum, beta_1, beta_2, epsilon, patience, min_improvement,
-            keep, group_size: see `latent_search.search`.
+          context, prior, prior_weight: see `latent_search.search`.
+          iterations, restarts, seed, start: see there.
+          optimizer, learning_rate, momentum, beta_1, beta_2, epsilon: see there.
+          patience, min_improvement, keep, group_size: see there.
           blending, border, clip_blended: see `latent_completion.search_and_blend`.
         """
         constants = dict(locals())

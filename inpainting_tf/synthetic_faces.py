@@ -10,6 +10,7 @@ image). A face is a pure function of (seed, split, index): it depends neither on
 batch mates nor, but for sampling, on the size.
 
 Stages:
+
 1. `face_parameters`: an integer hash turns the index into named random numbers.
 2. `face_painting.head_geometry`: every pixel is projected back onto the turned head.
 3. `face_painting`'s parts, in painting order: opacities and colours.

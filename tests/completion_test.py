@@ -182,12 +182,33 @@ def test_arrays_of_every_usual_mask_are_taken_and_others_refused_in_words():
     ):
         np.testing.assert_array_equal(method(rgb, mask), wanted)
     for photo, mask, expected in (
-        (rgb / 255, missing, "photo: float64 of shape"),
-        (rgb[..., 0], missing, "must be uint8"),
-        (rgb, missing.T, r"mask: of shape \(30, 20\)"),
-        (rgb, missing * 7, "0 and 255"),
+        (rgb / 255, missing, r"photo: float64 of .*np.uint8\(np.round\(255 \* photo"),
+        (rgb / 127.5 - 1, missing, r"-1\.\.1 give .*127.5 \* \(photo \+ 1"),
+        (rgb.astype(int) + 300, missing, r"its levels are 3\d\d..5\d\d"),
+        (rgb[..., 0], missing, r"must be uint8.*of a grey photo give np.stack"),
+        (rgb[np.newaxis], missing, r"of shape \(1, 20, 30, 3\).*give photo\[0\]"),
+        (np.tile(rgb, 2)[..., :4], missing, r"\(20, 30, 4\).*photo\[\.\.\., :3\]"),
+        ("photo.png", missing, "photo: <U9 of shape"),
+        (rgb, missing.T, r"mask: of shape \(30, 20\); must be \(20, 30\)"),
+        (rgb, missing[:-1], r"mask: of shape \(19, 30\)"),
+        (rgb, missing * 7, "0 and 255.*; holds 7 too"),
+        (rgb, missing * 0.5, "holds 0.5 too"),
+        (rgb, np.where(missing, np.nan, 0), "holds nan too"),
         (rgb, missing * 0, "must have a missing pixel"),
         (rgb, missing * 0 + 1, "must have a missing pixel"),
     ):
-        with pytest.raises(ValueError, match=expected):
+        with pytest.raises(ValueError, match=expected) as refusal:
             method(photo, mask)
+        assert "\n" not in str(refusal.value)
+
+
+def test_what_the_refusal_of_a_photo_proposes_is_taken():
+    method, _ = recorder()
+    rgb, missing = noise(20, 30), hole(20, 30, (5, 5, 9, 9))
+    wanted = method(rgb, missing)
+    for photo in (rgb / 255, rgb / 127.5 - 1, np.float32(rgb) / 255, rgb[np.newaxis]):
+        with pytest.raises(ValueError, match=" give ") as refusal:
+            method(photo, missing)
+        proposed = str(refusal.value).rpartition(" give ")[2]
+        converted = eval(proposed, {"np": np, "photo": photo})
+        np.testing.assert_array_equal(method(converted, missing), wanted)

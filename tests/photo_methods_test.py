@@ -1,8 +1,12 @@
 """Methods that complete photos, opened by every name that they have."""
 
+import os
+import pathlib
+import re
 import shutil
 
 import numpy as np
+import programs
 import pytest
 import small_exports
 import tensorflow as tf
@@ -60,6 +64,33 @@ def test_a_photo_of_the_trained_size_is_completed_as_the_network_completes_it(
     completed = glcic(rgb, mask)
     assert_alike(completed, completed_by(trained.load(f"{runs}/glcic")[0], rgb, mask))
     np.testing.assert_array_equal(completed[~mask], rgb[~mask])
+
+
+def test_the_three_lines_of_the_readme_complete_an_array(tmp_path, monkeypatch):
+    with open(os.path.join(programs.ROOT, "README.md"), encoding="utf-8") as file:
+        blocks = re.findall(r"(?s)```python\n(.*?)```", file.read())
+    (lines,) = [block for block in blocks if "inpainting_tf.load" in block]
+    assert len(lines.splitlines()) == 3
+    run_dir, model = small_exports.write_run(str(tmp_path), "parallel_attention")
+    os.makedirs(tmp_path / "runs")
+    os.rename(run_dir, tmp_path / "runs" / "quickstart")
+    monkeypatch.chdir(tmp_path)
+    rgb, mask = photo()
+    names = {"photo": rgb, "mask": mask}
+    exec(lines, names)
+    assert names["completed"].dtype == np.uint8
+    assert_alike(names["completed"], completed_by(model, rgb, mask))
+    np.testing.assert_array_equal(names["completed"][~mask], rgb[~mask])
+
+
+def test_paths_are_taken_and_what_is_neither_path_nor_text_is_refused(runs, glcic):
+    method = inpainting_tf.load(pathlib.Path(runs) / "glcic", working_size=np.int64(48))
+    assert (method.label, method.window_size) == ("glcic", 48)
+    with pytest.raises(TypeError, match="NoneType"):
+        inpainting_tf.load(None)
+    for working_size in (0, -8, 32.5, "32"):
+        with pytest.raises(ValueError, match=f"working_size: {working_size}; must be"):
+            inpainting_tf.load("mean_color", working_size)
 
 
 def test_a_checkpoint_is_named_by_its_step_or_its_files(runs, glcic):
