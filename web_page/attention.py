@@ -1,0 +1,94 @@
+"""Where contextual attention borrowed the patches of a hole, as pictures.
+
+Inputs: the window that a network saw, float32 [S, S, 3] in [-1, 1], its mask [S, S, 1],
+1 = missing, and int32 offsets [h, w, 2] of the contextual attention (row and column of
+the attended position minus the own one). Outputs: uint8 [N, N, 3], and the bytes of a
+PNG file.
+"""
+
+import colorsys
+
+import numpy as np
+from PIL import Image
+
+from inpainting_tf import figure_files, figure_grids, images
+
+_SIDE = 512  # Of the pictures, in pixels, about.
+
+
+def hole_positions(mask, offsets):
+    """The attention's positions that lie in the hole, and where they look.
+
+    Args:
+      mask: [S, S, 1], 1 = missing.
+      offsets: int [h, w, 2].
+
+    Returns:
+      (own, attended): int [N, 2] each, rows and columns.
+    """
+    height, width = offsets.shape[:2]
+    size = mask.shape[0]
+    missing = np.zeros([height, width], bool)
+    rows, columns = np.nonzero(mask[..., 0] > 0)
+    missing[rows * height // size, columns * width // size] = True
+    own = np.argwhere(missing)
+    return own, own + offsets[missing]
+
+
+def sources_picture(window, mask, offsets):
+    """Marks each patch of the hole, and the one it was borrowed from, by one colour.
+
+    Args: as of the module.
+
+    Returns:
+      uint8 [N, N, 3], N a multiple of S: the window in pale grey, its hole in colours
+      that go round with the direction from the hole's middle and pale towards it.
+    """
+    size, height = mask.shape[0], offsets.shape[0]
+    scale = max(1, _SIDE // size)
+    rgb = images.to_uint8(window).numpy()
+    grey = 127 + np.array(Image.fromarray(rgb).convert("L")) // 2
+    picture = np.repeat(np.repeat(grey, scale, 0), scale, 1)
+    picture = np.repeat(picture[..., np.newaxis], 3, -1).astype(np.uint8)
+    own, attended = hole_positions(mask, offsets)
+    if not len(own):
+        return picture
+    colors = _colors(own)
+    cell = size * scale / height
+    sums = np.zeros([*offsets.shape[:2], 3])
+    counts = np.zeros([*offsets.shape[:2], 1])
+    np.add.at(sums, tuple(attended.T), colors)
+    np.add.at(counts, tuple(attended.T), 1)
+    for row, column in np.argwhere(counts[..., 0] > 0):
+        _fill(picture, row, column, cell, sums[row, column] / counts[row, column], 0)
+    for (row, column), color in zip(own, colors, strict=True):
+        _fill(picture, row, column, cell, color, 0)
+    return picture
+
+
+def wheel_picture(window, mask, offsets):
+    """The window beside its offsets on the colour wheel, as the bytes of a PNG file."""
+    rgb = images.to_uint8(window).numpy()
+    figure = figure_grids.attention_offsets([rgb], offsets[np.newaxis], [mask])
+    return figure_files.png_bytes(figure)
+
+
+def _colors(own):
+    """A colour for each position: float [N, 3] in 0..255."""
+    middle = (own.min(axis=0) + own.max(axis=0)) / 2
+    down, right = (own - middle).T
+    radius = np.hypot(down, right)
+    longest = max(radius.max(), 1e-9)
+    hues = np.arctan2(down, right) / (2 * np.pi) % 1
+    return 255 * np.array(
+        [
+            colorsys.hsv_to_rgb(hue, 0.35 + 0.65 * r / longest, 0.95)
+            for hue, r in zip(hues, radius, strict=True)
+        ]
+    )
+
+
+def _fill(picture, row, column, cell, color, gap):
+    top, left = round(row * cell) + gap, round(column * cell) + gap
+    bottom, right = round((row + 1) * cell) - 1, round((column + 1) * cell) - 1
+    picture[top:bottom, left:right] = np.round(color).astype(np.uint8)
