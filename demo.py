@@ -91,7 +91,7 @@ def run():
     except OSError as error:
         raise UsageError(
             f"--server_name={FLAGS.server_name} --port={FLAGS.port}: "
-            f"{error.strerror}; try another --port"
+            f"{error.strerror}; name another"
         ) from None
     with listening, server.private_folder():
         methods = open_methods()

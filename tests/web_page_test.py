@@ -1,6 +1,7 @@
 """What the web page answers, without a browser: strokes, bad photos, completions."""
 
 import io
+import itertools
 import json
 import re
 import threading
@@ -34,7 +35,7 @@ def test_a_brush_marks_what_lies_within_half_its_width_of_its_way(width):
     points = [(10.2, 15.7), (50.5, 20.1), (45.0, 48.3)]
     y, x = np.mgrid[:60, :80] + 0.5
     distance = np.full([60, 80], np.inf)
-    for (ax, ay), (bx, by) in zip(points, points[1:], strict=False):
+    for (ax, ay), (bx, by) in itertools.pairwise(points):
         along = (x - ax) * (bx - ax) + (y - ay) * (by - ay)
         share = np.clip(along / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
         away = np.hypot(x - ax - share * (bx - ax), y - ay - share * (by - ay))

@@ -42,7 +42,8 @@ def sources_picture(window, mask, offsets):
 
     Returns:
       uint8 [N, N, 3], N a multiple of S: the window in pale grey, its hole in colours
-      that go round with the direction from the hole's middle and pale towards it.
+      that go round with the direction from the hole's middle and pale towards it, the
+      hole's border in white, and sources framed.
     """
     size, height = mask.shape[0], offsets.shape[0]
     scale = max(1, _SIDE // size)
@@ -60,9 +61,12 @@ def sources_picture(window, mask, offsets):
     np.add.at(sums, tuple(attended.T), colors)
     np.add.at(counts, tuple(attended.T), 1)
     for row, column in np.argwhere(counts[..., 0] > 0):
-        _fill(picture, row, column, cell, sums[row, column] / counts[row, column], 0)
+        color = sums[row, column] / counts[row, column]
+        _fill(picture, row, column, cell, np.full(3, 40.0), 1)
+        _fill(picture, row, column, cell, color, 1 + int(cell / 12))
     for (row, column), color in zip(own, colors, strict=True):
         _fill(picture, row, column, cell, color, 0)
+    picture[_border(np.repeat(np.repeat(mask[..., 0] > 0, scale, 0), scale, 1))] = 255
     return picture
 
 
@@ -88,7 +92,19 @@ def _colors(own):
     )
 
 
+def _border(missing):
+    """Pixels on both sides of the hole's border: bool [N, N] -> bool [N, N]."""
+    border = np.zeros_like(missing)
+    for axis in (0, 1):
+        changes = np.diff(missing, axis=axis)
+        ends = [(0, 0), (0, 0)]
+        for side in ((0, 1), (1, 0)):
+            ends[axis] = side
+            border |= np.pad(changes, ends)
+    return border
+
+
 def _fill(picture, row, column, cell, color, gap):
     top, left = round(row * cell) + gap, round(column * cell) + gap
-    bottom, right = round((row + 1) * cell) - 1, round((column + 1) * cell) - 1
+    bottom, right = round((row + 1) * cell) - gap, round((column + 1) * cell) - gap
     picture[top:bottom, left:right] = np.round(color).astype(np.uint8)

@@ -1,8 +1,9 @@
 // The editor of the hole: opens a photo, and takes strokes on it.
 //
-// Runs with `element`, the root of hole_editor.html. A photo is sent to the server by
+// Runs with `element`, which holds hole_editor.html, and `props`: max_bytes of a file and
+// too_large, what is said of larger ones. A photo is sent to the server by
 // POST photos and kept there in memory; what comes back is a reduced copy to paint on.
-// element.holeEditor.value() gives {"photo": token, "strokes": [...]} as JSON, in pixels
+// value() of .hole-editor gives {"photo": token, "strokes": [...]} as JSON, in pixels
 // of the photo; web_page/strokes.py makes the mask of it.
 
 const root = element.querySelector(".hole-editor");
@@ -45,20 +46,31 @@ async function open(query, body, name) {
     strokes = [];
     current = null;
     find(".stage").hidden = false;
+    find(".empty").hidden = true;
     tell([`${name}: ${photo.width} x ${photo.height} pixels`, ...photo.notes].join("; "));
     fit();
   };
   picture.src = answer.shown;
 }
 
-find(".file").addEventListener("change", (event) => {
-  const file = event.target.files[0];
-  event.target.value = ""; // The same file may be opened again.
+function openFile(file) {
   if (!file) return;
-  const most = Number(element.dataset.most || props.max_bytes);
-  if (most && file.size > most) return tell(props.too_large, true);
+  if (file.size > props.max_bytes) return tell(props.too_large, true);
   open({ name: file.name }, file, file.name);
+}
+
+find(".file").addEventListener("change", (event) => {
+  openFile(event.target.files[0]);
+  event.target.value = ""; // The same file may be opened again.
 });
+
+for (const kind of ["dragenter", "dragover", "dragleave", "drop"]) {
+  root.addEventListener(kind, (event) => {
+    event.preventDefault();
+    root.classList.toggle("dragged", kind === "dragenter" || kind === "dragover");
+    if (kind === "drop") openFile(event.dataTransfer.files[0]);
+  });
+}
 
 for (const button of root.querySelectorAll("[data-sample]")) {
   button.addEventListener("click", () =>

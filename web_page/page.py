@@ -66,8 +66,10 @@ def build(events, *, max_bytes, at_once):
                 )
                 gradio.HTML(_about(events.methods.values()))
                 with gradio.Row():
-                    run = gradio.Button("Complete", variant="primary", elem_id="run")
-                    halt = gradio.Button("Stop", elem_id="stop")
+                    run = gradio.Button(
+                        "Complete", variant="primary", elem_id="run", min_width=120
+                    )
+                    halt = gradio.Button("Stop", elem_id="stop", min_width=120)
                 message = gradio.HTML(elem_id="message")
         answers = gradio.HTML(elem_id="answers")
         run.click(

@@ -4,10 +4,10 @@
     GET  finished/<token>                  a finished file
     everything else                        Gradio's page
 
-Gradio itself writes what is uploaded to disk; its upload address is closed, and photos
-take the way above. What it may write for other reasons goes to a folder of its own that
-is removed at the end. A Content-Security-Policy keeps the page from asking anybody else
-for anything.
+Gradio writes what is uploaded to disk. So photos take the way above, and of Gradio's own
+addresses only those are open that the page needs, none of which writes. Should it write
+all the same, that goes to a folder of its own which is removed at the end. A
+Content-Security-Policy keeps the page from asking anybody else for anything.
 """
 
 import contextlib
@@ -21,14 +21,22 @@ import uvicorn
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from web_page import page, pictures
+from web_page import page, pictures, strokes
 
 _POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
     "form-action 'self'; base-uri 'self'"
 )
-# Gradio's ways to put files on this machine's disk.
-_CLOSED = ("/gradio_api/upload", "/gradio_api/process_recording", "/gradio_api/proxy=")
+_GRADIO = "/gradio_api/"
+_OPEN = (
+    "queue/",
+    "heartbeat/",
+    "startup-events",
+    "cancel",
+    "reset",
+    "app_id",
+    "theme.css",
+)
 
 
 @contextlib.contextmanager
@@ -63,8 +71,16 @@ def build(events, finished_files, *, max_bytes, at_once=1):
 
     @app.middleware("http")
     async def keep_to_ourselves(request, call_next):
-        if request.url.path.startswith(_CLOSED):
-            return JSONResponse({"error": "Photos are sent to /photos."}, 404)
+        path = request.url.path
+        if path.startswith(_GRADIO) and not path[len(_GRADIO) :].startswith(_OPEN):
+            return JSONResponse({"error": "Not used by this page."}, 404)
+        if request.method not in ("GET", "HEAD"):
+            # What does not say how long it is could fill the memory.
+            length = request.headers.get("content-length", "")
+            if not length.isdecimal():
+                return JSONResponse({"error": "Say how long the request is."}, 411)
+            if int(length) > (max_bytes if path == "/photos" else strokes.MAX_BYTES):
+                return JSONResponse({"error": pictures.too_large(max_bytes)}, 413)
         response = await call_next(request)
         response.headers["Content-Security-Policy"] = _POLICY
         response.headers["Referrer-Policy"] = "no-referrer"
@@ -82,13 +98,9 @@ def build(events, finished_files, *, max_bytes, at_once=1):
             name = f"{sample}.png"
             data = await run_in_threadpool(pictures.sample, sample)
         else:
-            data = bytearray()
-            async for chunk in request.stream():
-                data += chunk
-                if len(data) > max_bytes:
-                    return JSONResponse({"error": pictures.too_large(max_bytes)}, 413)
+            data = await request.body()
         try:
-            shown = await run_in_threadpool(events.open_photo, bytes(data), name)
+            shown = await run_in_threadpool(events.open_photo, data, name)
         except pictures.PhotoError as error:
             return JSONResponse({"error": str(error)}, 422)
         return JSONResponse(shown, headers={"Cache-Control": "no-store"})
@@ -110,7 +122,6 @@ def build(events, finished_files, *, max_bytes, at_once=1):
         footer_links=[],
         run_history=False,
         show_error=False,
-        max_file_size=max_bytes,
         ssr_mode=False,
         enable_monitoring=False,
         theme=page.theme(),

@@ -87,13 +87,10 @@ def _draw_box(draw, first, last, level):
 def _draw_line(draw, points, width, level):
     """A line with round ends and corners; at least a pixel of it."""
     # Pillow counts from the centre of the first pixel, the page from its corner.
-    points = [(x - 0.5, y - 0.5) for x, y in points]
-    if len(points) > 1 and width >= 1:
-        draw.line(points, fill=level, width=round(width), joint="curve")
+    centres = [(x - 0.5, y - 0.5) for x, y in points]
+    if len(points) > 1:
+        draw.line(centres, fill=level, width=max(1, round(width)), joint="curve")
     radius = (width - 1) / 2
-    for x, y in points:
-        if radius > 0.5:
-            box = (x - radius, y - radius, x + radius, y + radius)
-            draw.ellipse(box, fill=level)
-        else:
-            draw.point((round(x), round(y)), fill=level)
+    for x, y in centres if radius > 0.5 else ():
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
+    draw.point([(math.floor(x), math.floor(y)) for x, y in points], fill=level)
