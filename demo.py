@@ -29,6 +29,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from absl import app, flags, logging
 
+from baselines.methods import SEARCHES
 from command_line import contenders, photo_methods
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import training
@@ -38,8 +39,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_list(
     "methods",
     [],
-    "Methods to choose from, as of inpaint.py. Default: the classical fills, and all of "
-    "--weights.",
+    "Methods to choose from, as of inpaint.py. Default: the classical fills, all of "
+    "--weights, and the searches where a dcgan is among them.",
 )
 flags.DEFINE_list(
     "weights",
@@ -72,10 +73,14 @@ flags.DEFINE_integer(
 
 def open_methods():
     """The methods of the command line, or all that need no training."""
-    methods, weights = FLAGS.methods, FLAGS.weights or photo_methods.names_of_weights()
-    return photo_methods.open_all(
-        methods or list(contenders.CLASSICAL), weights, FLAGS.working_size
-    )
+    methods, weights = FLAGS.methods, FLAGS.weights
+    if not weights:
+        weights = photo_methods.names_of_weights()
+    if not methods:
+        methods = list(contenders.CLASSICAL)
+        if "dcgan" in map(photo_methods.method_of, weights):
+            methods += SEARCHES
+    return photo_methods.open_all(methods, weights, FLAGS.working_size)
 
 
 def run():

@@ -73,6 +73,11 @@ def label_of(text):
     return _find(text, "methods").label
 
 
+def method_of(source):
+    """Name of the method that a source is or was trained for; "" if unknown."""
+    return _find(source, "weights").method
+
+
 def open_method(source, working_size=None):
     """Opens one method.
 

@@ -14,7 +14,7 @@ ITERATIONS = 11
 @pytest.fixture(scope="module")
 def search():
     tf.keras.utils.set_random_seed(3)
-    gan = DCGAN(image_size=32, width=0.02)
+    gan = DCGAN(image_size=64, width=0.02)
     return SIIDGM(gan, iterations=ITERATIONS, restarts=2)
 
 
@@ -25,9 +25,9 @@ def watched(search):
 
 def example():
     generator = np.random.default_rng(0)
-    image = generator.uniform(-1, 1, [1, 32, 32, 3]).astype(np.float32)
-    mask = np.zeros([1, 32, 32, 1], np.float32)
-    mask[:, 8:20, 10:25] = 1
+    image = generator.uniform(-1, 1, [1, 64, 64, 3]).astype(np.float32)
+    mask = np.zeros([1, 64, 64, 1], np.float32)
+    mask[:, 18:40, 20:45] = 1
     return tf.constant(image), tf.constant(mask)
 
 
@@ -44,7 +44,7 @@ def test_watching_changes_no_bit_and_tells_every_few_iterations(search, watched)
     own = told[3 * int(found["restart"][0]) :][:3]
     np.testing.assert_allclose([loss for *_, loss in own], losses[:9:4], rtol=1e-6)
     for _, picture, _ in told:
-        assert picture.shape == (32, 32, 3) and np.abs(picture).max() <= 1
+        assert picture.shape == (64, 64, 3) and np.abs(picture).max() <= 1
 
 
 def test_what_a_report_raises_ends_the_search_and_the_next_one_is_whole(watched):

@@ -50,6 +50,7 @@ async function open(query, body, name) {
     tell([`${name}: ${photo.width} x ${photo.height} pixels`, ...photo.notes].join("; "));
     fit();
   };
+  picture.onerror = () => tell("The photo cannot be shown.", true);
   picture.src = answer.shown;
 }
 

@@ -43,7 +43,7 @@ class Job:
         self._finished = finished_files
         self._close_up = photo_figures.surroundings(missing)
         self._completed, self._seconds = {}, {}
-        self._windows = {}  # Label -> (image, mask) that its network was given.
+        self._windows = {}  # Label -> (image, mask, completed) of its network.
         grey = pictures.with_grey_hole(photo.rgb, missing)
         self._cards = [
             results.Card("photo", self._urls(grey), f"{missing.mean():.1%} missing")
@@ -81,8 +81,9 @@ class Job:
         windows = self._windows[method.label] = []
 
         def inpaint(image, mask):
-            windows.append((image, mask))
-            return method.inpaint(image, mask)
+            completed = method.inpaint(image, mask)
+            windows.append((image, mask, completed))
+            return completed
 
         self._complete(dataclasses.replace(method, inpaint=inpaint), stopped)
 
@@ -170,14 +171,13 @@ class Job:
 
     def _explain_attention(self, method):
         shown = []
-        for image, mask in self._windows[method.label][:_EXPLAINED_WINDOWS]:
+        for image, mask, completed in self._windows[method.label][:_EXPLAINED_WINDOWS]:
             offsets = method.attend(image, mask)
             if offsets is None:
                 return
-            completed = method.inpaint(image, mask)[0]
-            pair = (mask[0].numpy(), offsets[0].numpy())
-            sources = attention.sources_picture(completed, *pair)
-            wheel = attention.wheel_picture(completed, *pair)
+            seen = (completed[0], mask[0].numpy(), offsets[0].numpy())
+            sources = attention.sources_picture(*seen)
+            wheel = attention.wheel_picture(*seen)
             shown += [
                 (
                     "each patch of the hole and its source in one colour",

@@ -4,11 +4,12 @@ Input: `events.Events`. Output: gradio.Blocks, to be served by `server`. It load
 from elsewhere: fonts are the reader's own.
 """
 
+import html
 import os
 
 import gradio
 
-from web_page import pictures
+from web_page import pictures, results
 
 _FOLDER = os.path.dirname(__file__)
 # What the editor holds is read once, when the button is pressed.
@@ -45,12 +46,16 @@ def build(events, *, max_bytes, at_once):
 
     def stop(request: gradio.Request):
         events.stop(request.session_hash)
+        return results.message("Stopped.")
+
+    def leave(request: gradio.Request):
+        events.stop(request.session_hash)
 
     with gradio.Blocks(title=TITLE, analytics_enabled=False) as blocks:
         gradio.HTML(
             "<h1>Image inpainting</h1><p>Open a photo, paint over what shall be "
-            "replaced, and compare what several methods put there. Photos stay in this "
-            "computer's memory for half an hour at most.</p>"
+            "replaced, and compare what several methods put there. Photos are kept in "
+            "memory alone, for half an hour at most.</p>"
         )
         with gradio.Row():
             with gradio.Column(scale=3, min_width=300):
@@ -72,7 +77,7 @@ def build(events, *, max_bytes, at_once):
                     halt = gradio.Button("Stop", elem_id="stop", min_width=120)
                 message = gradio.HTML(elem_id="message")
         answers = gradio.HTML(elem_id="answers")
-        run.click(
+        running = run.click(
             complete,
             [editor, chosen],
             [message, answers],
@@ -83,14 +88,24 @@ def build(events, *, max_bytes, at_once):
             show_progress_on=message,
             api_visibility="private",
         )
-        halt.click(stop, queue=False, api_visibility="private")
-        blocks.unload(stop)
+        # Cancelling takes them out of the queue, too.
+        halt.click(
+            stop,
+            None,
+            message,
+            cancels=running,
+            queue=False,
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        blocks.unload(leave)
     return blocks.queue(max_size=32, api_open=False)
 
 
 def _about(methods):
     lines = "".join(
-        f"<li><b>{method.label}</b>: {method.description}</li>" for method in methods
+        f"<li><b>{html.escape(method.label)}</b>: {html.escape(method.description)}</li>"
+        for method in methods
     )
     return f'<ul class="about">{lines}</ul>'
 
