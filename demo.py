@@ -33,6 +33,7 @@ from baselines.methods import SEARCHES
 from command_line import contenders, photo_methods
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import training
+from web_page import temporary
 
 FLAGS = flags.FLAGS
 
@@ -85,36 +86,35 @@ def open_methods():
 
 def run():
     """Serves the page until it is interrupted."""
-    try:
-        from web_page import events, kept, server
-    except ImportError as error:
-        raise UsageError(
-            f'{error.name} is not installed; pip install -e ".[demo]"'
-        ) from None
-    try:
-        listening = server.listen(FLAGS.server_name, FLAGS.port)
-    except OSError as error:
-        raise UsageError(
-            f"--server_name={FLAGS.server_name} --port={FLAGS.port}: "
-            f"{error.strerror}; name another"
-        ) from None
-    with listening, server.private_folder():
-        methods = open_methods()
-        for method in methods:
-            training.say(f"{method.label}: {method.description}")
-        finished = kept.KeptFiles()
-        answers = events.Events(
-            methods, kept.KeptFiles(), finished, int(FLAGS.max_megapixels * 1e6)
-        )
-        answers.warm_up()
-        page = server.build(
-            answers,
-            finished,
-            max_bytes=int(FLAGS.max_megabytes * 1e6),
-            at_once=FLAGS.at_once,
-        )
-        training.say(f"open http://{FLAGS.server_name}:{FLAGS.port} (Ctrl-C ends it)")
-        server.serve(page, listening)
+    with temporary.private_folder():
+        try:
+            from web_page import events, kept, server
+        except ImportError as error:
+            raise UsageError(
+                f'{error.name} is not installed; pip install -e ".[demo]"'
+            ) from None
+        try:
+            listening = server.listen(FLAGS.server_name, FLAGS.port)
+        except OSError as error:
+            raise UsageError(
+                f"--server_name={FLAGS.server_name} --port={FLAGS.port}: "
+                f"{error.strerror}; name another"
+            ) from None
+        with listening:
+            methods = open_methods()
+            for method in methods:
+                training.say(f"{method.label}: {method.description}")
+            finished = kept.KeptFiles()
+            max_pixels = int(FLAGS.max_megapixels * 1e6)
+            answers = events.Events(methods, kept.KeptFiles(), finished, max_pixels)
+            answers.warm_up()
+            max_bytes = int(FLAGS.max_megabytes * 1e6)
+            page = server.build(
+                answers, finished, max_bytes=max_bytes, at_once=FLAGS.at_once
+            )
+            address = f"http://{FLAGS.server_name}:{FLAGS.port}"
+            training.say(f"open {address} (Ctrl-C ends it)")
+            server.serve(page, listening)
 
 
 def end(number, _):

@@ -6,14 +6,11 @@
 
 Gradio writes what is uploaded to disk. So photos take the way above, and of Gradio's own
 addresses only those are open that the page needs, none of which writes. Should it write
-all the same, that goes to a folder of its own which is removed at the end. A
-Content-Security-Policy keeps the page from asking anybody else for anything.
+all the same, `temporary` removes it. A Content-Security-Policy keeps the page from
+asking anybody else for anything.
 """
 
-import contextlib
-import os
 import socket
-import tempfile
 
 import fastapi
 import gradio
@@ -37,22 +34,6 @@ _OPEN = (
     "app_id",
     "theme.css",
 )
-
-
-@contextlib.contextmanager
-def private_folder():
-    """Sends all temporary files to a new folder, removed at the end."""
-    before = tempfile.tempdir, os.environ.get("GRADIO_TEMP_DIR")
-    with tempfile.TemporaryDirectory(prefix="inpainting_page_") as folder:
-        tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"] = folder
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = before[0]
-            if before[1] is None:
-                del os.environ["GRADIO_TEMP_DIR"]
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = before[1]
 
 
 def build(events, finished_files, *, max_bytes, at_once=1):
