@@ -11,8 +11,8 @@ downloaded there holds the very pixels that inpaint.py writes for the same mask,
 can be downloaded too.
 
 Needs the extra `demo`. Only this machine can open the page unless --server_name says
-otherwise; visitors wait for each other in a queue. Nothing is written to disk, and the
-page asks no other server for anything.
+otherwise; visitors wait for each other in a queue. Nothing of theirs is written to disk,
+and the page asks no other server for anything.
 
 Exit status: 2 wrong command line, 130 interrupted, 143 terminated.
 """

@@ -69,11 +69,13 @@ class Server:
         return answer.status, dict(answer.getheaders()), answer.read()
 
     def files(self):
-        """What lies on disk for it."""
+        """What lies on disk of its visitors."""
         return [
             os.path.join(parent, name)
             for parent, _, names in os.walk(self.temporary)
             for name in names
+            # TensorFlow's translation of our code.
+            if not name.startswith("__autograph_generated_file")
         ]
 
     def end(self):

@@ -302,5 +302,9 @@ def test_the_patches_of_a_hole_and_their_sources_have_one_colour():
 
     np.testing.assert_array_equal(color(2, 4), color(5, 0))
     np.testing.assert_array_equal(color(2, 5), color(7, 7))
-    np.testing.assert_allclose(color(0, 4), (color(3, 4) + color(3, 5)) / 2, atol=1)
+    np.testing.assert_array_equal(color(3, 4), color(0, 4))
+    np.testing.assert_array_equal(color(3, 5), color(0, 4))
+    sources = {tuple(color(*place)) for place in [(5, 0), (7, 7), (0, 4)]}
+    assert len(sources) == 3
+    # Elsewhere there is no colour.
     assert np.ptp(color(2, 4)) > 50 and np.ptp(color(1, 1)) == 0

@@ -41,9 +41,9 @@ def sources_picture(window, mask, offsets):
     Args: as of the module.
 
     Returns:
-      uint8 [N, N, 3], N a multiple of S: the window in pale grey, its hole in colours
-      that go round with the direction from the hole's middle and pale towards it, the
-      hole's border in white, and sources framed.
+      uint8 [N, N, 3], N a multiple of S: the window in pale grey; sources, framed, in
+      colours that go round with the direction from the hole's middle and pale towards
+      it; each patch of the hole in its source's colour; the hole's border in white.
     """
     size, height = mask.shape[0], offsets.shape[0]
     scale = max(1, _SIDE // size)
@@ -54,17 +54,11 @@ def sources_picture(window, mask, offsets):
     own, attended = hole_positions(mask, offsets)
     if not len(own):
         return picture
-    colors = _colors(own)
     cell = size * scale / height
-    sums = np.zeros([*offsets.shape[:2], 3])
-    counts = np.zeros([*offsets.shape[:2], 1])
-    np.add.at(sums, tuple(attended.T), colors)
-    np.add.at(counts, tuple(attended.T), 1)
-    for row, column in np.argwhere(counts[..., 0] > 0):
-        color = sums[row, column] / counts[row, column]
-        _fill(picture, row, column, cell, np.full(3, 40.0), 1)
+    for (row, column), color in zip(attended, _colors(own, attended), strict=True):
+        _fill(picture, row, column, cell, np.full(3, 40), 1)
         _fill(picture, row, column, cell, color, 1 + int(cell / 12))
-    for (row, column), color in zip(own, colors, strict=True):
+    for (row, column), color in zip(own, _colors(own, attended), strict=True):
         _fill(picture, row, column, cell, color, 0)
     picture[_border(np.repeat(np.repeat(mask[..., 0] > 0, scale, 0), scale, 1))] = 255
     return picture
@@ -77,19 +71,16 @@ def wheel_picture(window, mask, offsets):
     return figure_files.png_bytes(figure)
 
 
-def _colors(own):
-    """A colour for each position: float [N, 3] in 0..255."""
+def _colors(own, attended):
+    """A colour for each source, by its place: uint8 [N, 3]."""
     middle = (own.min(axis=0) + own.max(axis=0)) / 2
-    down, right = (own - middle).T
+    down, right = (attended - middle).T
     radius = np.hypot(down, right)
-    longest = max(radius.max(), 1e-9)
+    strength = 0.35 + 0.65 * radius / max(radius.max(), 1e-9)
     hues = np.arctan2(down, right) / (2 * np.pi) % 1
-    return 255 * np.array(
-        [
-            colorsys.hsv_to_rgb(hue, 0.35 + 0.65 * r / longest, 0.95)
-            for hue, r in zip(hues, radius, strict=True)
-        ]
-    )
+    pairs = zip(hues, strength, strict=True)
+    colors = [colorsys.hsv_to_rgb(hue, strong, 0.95) for hue, strong in pairs]
+    return np.uint8(np.round(255 * np.array(colors)))
 
 
 def _border(missing):
@@ -107,4 +98,4 @@ def _border(missing):
 def _fill(picture, row, column, cell, color, gap):
     top, left = round(row * cell) + gap, round(column * cell) + gap
     bottom, right = round((row + 1) * cell) - gap, round((column + 1) * cell) - gap
-    picture[top:bottom, left:right] = np.round(color).astype(np.uint8)
+    picture[top:bottom, left:right] = color

@@ -6,7 +6,7 @@ generator). Photos go the way of inpaint.py: `photos.read`, `completion.complete
 `Photo.completed_png` (in `job`), so that the file downloaded holds the very pixels that
 inpaint.py writes for the same mask.
 
-Nothing is written to disk.
+Nothing of a visitor's is written to disk.
 """
 
 import json

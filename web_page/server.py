@@ -27,6 +27,7 @@ _POLICY = (
 _GRADIO = "/gradio_api/"
 _OPEN = (
     "queue/",
+    "run/predict",
     "heartbeat/",
     "startup-events",
     "cancel",
