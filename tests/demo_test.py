@@ -257,7 +257,9 @@ class Visitor:
     def download(self, name):
         """Clicks on the link of a file; returns its path."""
         link = self.find(f"#answers a[download='{name}']")
-        self.browser.execute_script("arguments[0].click()", link)
+        # A click of the mouse: a browser stops a script that downloads one after another.
+        self.browser.execute_script("arguments[0].scrollIntoView()", link)
+        link.click()
         path = os.path.join(self.downloads, name)
         self.wait(lambda: os.path.exists(path))
         return path
