@@ -84,7 +84,7 @@ def build(events, *, max_bytes, at_once):
             js=_WITH_EDITOR,
             concurrency_limit=at_once,
             trigger_mode="once",
-            show_progress="minimal",
+            show_progress="full",
             show_progress_on=message,
             api_visibility="private",
         )
