@@ -25,8 +25,9 @@ class SIIDGM:
 
     Attributes:
       gan: as given.
-      complete: function (image, mask, keys=None) -> dict of all outputs, see
-        `latent_completion.LatentCompletion.complete`.
+      iterations: as given.
+      complete: function (image, mask, keys=None, watch=None) -> dict of all outputs,
+        see `latent_completion.LatentCompletion.complete`.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class SIIDGM:
             return [(image, importance_weights(mask, neighbourhood, weighting))]
 
         self.gan = gan
+        self.iterations = iterations
         self._completion = LatentCompletion("siidgm", gan, terms, constants)
         self.complete = self._completion.complete
 

@@ -27,7 +27,7 @@ from baselines import released_weights, tf1_checkpoint
 from baselines.methods import METHODS, SEARCHES
 from command_line import contenders, search_recipes, served_methods, trained
 from command_line.parsing import UsageError
-from inpainting_tf import serving, training
+from inpainting_tf import serving, training, watched_search
 from inpainting_tf.completion import PhotoMethod
 from inpainting_tf.run_folder import file_hash
 
@@ -71,6 +71,11 @@ def label_of(text):
     if name in METHODS or name in SEARCHES:
         return text.rpartition("=")[0] or name
     return _find(text, "methods").label
+
+
+def method_of(source):
+    """Name of the method that a source is or was trained for; "" if unknown."""
+    return _find(source, "weights").method
 
 
 def open_method(source, working_size=None):
@@ -318,7 +323,8 @@ def _searching(source, recipe, working_size, fingerprint):
 
     served = serving.ServedMethod(inpaint, gan.image_size, None, whole_batches=True)
     about = f"{recipe.method} on a dcgan at step {step}"
-    return _network(source, served, about, fingerprint, working_size)
+    method = _network(source, served, about, fingerprint, working_size)
+    return dataclasses.replace(method, watch=watched_search.WatchedSearch(search))
 
 
 def _open_tf1(source, working_size):
@@ -352,6 +358,10 @@ def _network(source, served, about, fingerprint, working_size, central=False):
     def inpaint(image, mask):
         return serving.complete(served, image, mask)
 
+    @tf.function(reduce_retracing=True)
+    def attend(image, mask):
+        return serving.attend(served, image, mask)
+
     return PhotoMethod(
         source.label,
         f"{about}, windows of {size}x{size}",
@@ -359,6 +369,7 @@ def _network(source, served, about, fingerprint, working_size, central=False):
         inpaint,
         size,
         central,
+        attend if served.attend else None,
     )
 
 

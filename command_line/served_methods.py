@@ -41,10 +41,14 @@ def open_run(run_dir, checkpoint=None, *, max_pixels=None, terms=None):
     def inpaint(image, mask):
         return model.call(image, mask)["completed"]
 
+    def attend(image, mask):
+        return model.call(image, mask).get("attention_offsets")
+
     served = ServedMethod(
         inpaint,
         model.image_size,
         multiple,
+        attend=attend,
         min_size=getattr(model, "min_size", 1),
         max_pixels=max_pixels or (MAX_PIXELS if multiple else MAX_PIXELS_REDUCED),
     )

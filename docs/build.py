@@ -20,7 +20,14 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PACKAGES = ("inpainting_tf", "baselines", "command_line", "serving", "collection")
+PACKAGES = (
+    "inpainting_tf",
+    "baselines",
+    "command_line",
+    "serving",
+    "collection",
+    "web_page",
+)
 
 # Title -> (file, what it is about, package -> modules); "." is the package itself.
 STAGES = {
@@ -28,6 +35,14 @@ STAGES = {
         "from_python",
         "A method by its name or folder, and photos of any size through it.",
         {"inpainting_tf": ". completion photos photo_masks photo_figures any_size"},
+    ),
+    "Web page": (
+        "web_page",
+        "What demo.py serves: a photo, a brush, methods side by side.",
+        {
+            "web_page": ". server page events job strokes pictures attention results "
+            "kept temporary"
+        },
     ),
     "Flags": (
         "flags",
@@ -50,7 +65,7 @@ STAGES = {
         "The networks and searches: whatever completes an image, given its mask.",
         {
             "inpainting_tf": "parallel_attention symmetric_search latent_search "
-            "latent_completion blending",
+            "latent_completion watched_search blending",
             "baselines": ". methods context_encoder glcic glcic_networks giica "
             "giica_networks dcgan siidgm classical",
         },

@@ -14,6 +14,7 @@ the background's blocks of pixels `[h'+1, w'+1, D]` and which of its patches are
 No gradients: they go by `attention_blocks`.
 
 Stages of row f, with p and r half the sides of patches and of propagation:
+
   products       of row f+r+1+p with the background
   match          row f+r+1, from 2p+1 rows of products
   along rows     row f+r, from its scores, the end of the row before and the start of

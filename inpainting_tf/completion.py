@@ -38,6 +38,11 @@ class PhotoMethod:
         1 = missing) -> completed; for a `window_size` of None of any height and width.
       window_size: S, or None: it is given the whole photo.
       central_holes: it fills the central S/2 x S/2 alone.
+      attend: function of what `inpaint` takes -> offsets int32 [1, h, w, 2] of its
+        contextual attention, or None for a network without; None where unknown.
+      watch: of a search, the same as `inpaint` with a third argument: function
+        (iteration, found float32 [S, S, 3] in [-1, 1], loss) that it calls on the way;
+        a `watched_search.WatchedSearch`.
     """
 
     label: str
@@ -46,6 +51,8 @@ class PhotoMethod:
     inpaint: Callable
     window_size: int | None
     central_holes: bool = False
+    attend: Callable | None = None
+    watch: Callable | None = None
 
     def __call__(self, photo, mask):
         """Completes a photo.

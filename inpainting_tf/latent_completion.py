@@ -121,13 +121,14 @@ class LatentCompletion:
         self._check_size(tf.convert_to_tensor(image))
         return self._compiled(image, mask)["completed"]
 
-    def complete(self, image, mask, keys=None):
+    def complete(self, image, mask, keys=None, watch=None):
         """Searches and blends; to be called in a graph, which is much faster.
 
         Args:
           image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
           mask: float32 [B, S, S, 1], 1 = missing.
           keys: int32 [B], see `latent_search.search`.
+          watch: see there too.
 
         Returns:
           dict, see `search_and_blend`.
@@ -139,7 +140,7 @@ class LatentCompletion:
         self._check_size(image)
         terms = self.terms(image, mask)
         return search_and_blend(
-            self.gan, image, mask, terms, keys=keys, **self.constants
+            self.gan, image, mask, terms, keys=keys, watch=watch, **self.constants
         )
 
     def _check_size(self, image):

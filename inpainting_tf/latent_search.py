@@ -204,6 +204,7 @@ def search(
     min_improvement=1e-3,
     keep="best",
     group_size=1,
+    watch=None,
 ):
     """Minimises context loss + prior_weight * prior loss over z, per example.
 
@@ -239,6 +240,9 @@ def search(
         and with 0 on the batch size, through rounding. Where TensorFlow has a GPU,
         always all: nothing can be promised bit for bit there, and small groups leave
         it idle.
+      watch: function (step, generated [group_size, H, W, 3], values [group_size, 3]:
+        loss, context and prior loss) that is called in the graph at each iteration,
+        before z moves; None for none. It changes nothing of what is found.
 
     Returns:
       dict: `z` float32 [B, L] and `image` [B, H, W, 3], of the best restart; `loss`
@@ -304,10 +308,12 @@ def search(
         ):
             with tf.GradientTape() as tape:
                 tape.watch(z)
-                _, values = evaluate(z, group_terms)
+                generated, values = evaluate(z, group_terms)
                 # Examples do not meet in the sum: each z gets its own gradient.
                 summed = tf.reduce_sum(values[:, 0])
             gradient = tape.gradient(summed, z)
+            if watch is not None:
+                watch(step, generated, values)
             curve = curve.write(step, values)
             loss = values[:, 0]
 

@@ -44,6 +44,8 @@ class ServedMethod:
       whole_batches: whether `inpaint` gets all examples of a request at once. One by
         one otherwise: convolutions round differently for other batch sizes, and the
         same request shall give the same bytes.
+      attend: function of what `inpaint` takes -> int32 offsets [B, h, w, 2] of its
+        contextual attention, or None for a network without; None where unknown.
     """
 
     inpaint: Callable
@@ -52,6 +54,7 @@ class ServedMethod:
     min_size: int = 1
     max_pixels: int = 2**20
     whole_batches: bool = False
+    attend: Callable | None = None
 
     @property
     def max_side(self):
@@ -113,6 +116,18 @@ def complete(served, image, mask):
     """
     prepared = _prepare(served, image, mask)
     return _finish(served, image, mask, _inpaint(served, *prepared))
+
+
+def attend(served, image, mask):
+    """Where a method looks when it completes pictures: see `ServedMethod.attend`.
+
+    Args: as `complete`.
+
+    Returns:
+      offsets int32 [B, h, w, 2] for the pictures at a size that the method takes, or
+      None.
+    """
+    return served.attend(*_prepare(served, image, mask))
 
 
 def _prepare(served, image, mask):

@@ -58,8 +58,9 @@ class SymmetricSearch:
 
     Attributes:
       gan: as given.
-      complete: function (image, mask, keys=None) -> dict of all outputs, see
-        `latent_completion.LatentCompletion.complete`.
+      iterations: as given.
+      complete: function (image, mask, keys=None, watch=None) -> dict of all outputs,
+        see `latent_completion.LatentCompletion.complete`.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class SymmetricSearch:
             return symmetric_terms(image, mask, neighbourhood, weighting, literal)
 
         self.gan = gan
+        self.iterations = iterations
         self._completion = LatentCompletion("symmetric_search", gan, terms, constants)
         self.complete = self._completion.complete
 

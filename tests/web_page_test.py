@@ -1,0 +1,310 @@
+"""What the web page answers, without a browser: strokes, bad photos, completions."""
+
+import io
+import itertools
+import json
+import re
+import threading
+
+import numpy as np
+import pytest
+import small_exports
+from PIL import Image
+
+import inpainting_tf
+from command_line import photo_methods
+from inpainting_tf import photos
+from web_page import attention, events, kept, pictures, strokes
+
+MAX_PIXELS = 50_000
+
+
+# ---------------------------------------------------------------- strokes
+
+
+def drawn(*given, size=(60, 80)):
+    return strokes.missing_pixels(strokes.parse(json.dumps(given)), *size)
+
+
+def stroke(tool, points, width=1):
+    return {"tool": tool, "width": width, "points": points}
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 8.5, 20])
+def test_a_brush_marks_what_lies_within_half_its_width_of_its_way(width):
+    points = [(10.2, 15.7), (50.5, 20.1), (45.0, 48.3)]
+    y, x = np.mgrid[:60, :80] + 0.5
+    distance = np.full([60, 80], np.inf)
+    for (ax, ay), (bx, by) in itertools.pairwise(points):
+        along = (x - ax) * (bx - ax) + (y - ay) * (by - ay)
+        share = np.clip(along / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
+        away = np.hypot(x - ax - share * (bx - ax), y - ay - share * (by - ay))
+        distance = np.minimum(distance, away)
+    missing = drawn(stroke("brush", points, width))
+    # To the pixel: the border itself may fall to either side.
+    assert missing[distance <= width / 2 - 1].all()
+    assert not missing[distance > width / 2 + 1].any()
+    for px, py in points:
+        assert missing[int(py), int(px)]
+
+
+def test_boxes_are_exact_and_the_eraser_takes_away_what_came_before():
+    wanted = np.zeros([60, 80], bool)
+    wanted[10:25, 20:50] = True
+    box = stroke("box", [(20, 10), (50, 25)])
+    np.testing.assert_array_equal(drawn(box), wanted)
+    # From any corner, and whatever pixel it touches.
+    np.testing.assert_array_equal(
+        drawn(stroke("box", [(49.2, 10), (20.9, 24.1)])), wanted
+    )
+    erased = drawn(box, stroke("eraser", [(0, 17), (80, 17)], 40))
+    assert not erased.any()
+    again = drawn(stroke("eraser", [(0, 17), (80, 17)], 40), box)
+    np.testing.assert_array_equal(again, wanted)
+    assert not drawn(stroke("box", [(5, 5), (5, 30)])).any()
+
+
+def test_strokes_far_outside_cost_nothing_and_mark_nothing():
+    far = 1e300
+    assert not drawn(stroke("brush", [(-far, -far), (-far, far)], 5)).any()
+    assert drawn(stroke("brush", [(40, 30)], far)).all()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "7",
+        "[7]",
+        '[{"tool": "brush"}]',
+        '[{"tool": "spray", "width": 3, "points": [[1, 2]]}]',
+        '[{"tool": "brush", "width": 3, "points": []}]',
+        '[{"tool": "brush", "width": 3, "points": [[1, 2, 3]]}]',
+        '[{"tool": "brush", "width": 1e999, "points": [[1, 2]]}]',
+        '[{"tool": "brush", "width": 3, "points": [[NaN, 2]]}]',
+        "[" * 5000,
+        " " * (strokes.MAX_BYTES + 1),
+    ],
+)
+def test_what_is_no_list_of_strokes_is_refused(text):
+    with pytest.raises(strokes.StrokesError):
+        strokes.parse(text)
+
+
+# ---------------------------------------------------------------- memory
+
+
+def test_kept_files_give_way_by_size_and_by_age():
+    files = kept.KeptFiles(max_bytes=10, max_seconds=60)
+    tokens = [files.keep(f"{i}", b"1234") for i in range(3)]
+    assert files.get(tokens[0]) is None
+    assert [files.get(token).name for token in tokens[1:]] == ["1", "2"]
+    large = files.keep("large", b"x" * 100)  # What was just made can be fetched.
+    assert len(files) == 1 and files.get(large).data == b"x" * 100
+    old = kept.KeptFiles(max_seconds=-1)
+    assert old.get(old.keep("a", b"1")) is None and len(old) == 0
+
+
+# ---------------------------------------------------------------- completions
+
+
+def file_of(pixels, kind="PNG", **options):
+    stream = io.BytesIO()
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    picture.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def noise(height, width, channels=3):
+    generator = np.random.default_rng(0)
+    return generator.integers(0, 256, [height, width, channels], np.uint8)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("runs"))
+    paths = {
+        name: small_exports.write_run(folder, name)[0]
+        for name in ("parallel_attention", "dcgan")
+    }
+    paths["siidgm"] = small_exports.write_recipe(folder, "siidgm", paths["dcgan"])
+    return paths
+
+
+@pytest.fixture(scope="module")
+def page(runs):
+    """(Events, the KeptFiles of its completions)."""
+    methods = photo_methods.open_all(
+        ["mean_color"], [runs["parallel_attention"], runs["siidgm"]]
+    )
+    finished = kept.KeptFiles()
+    return events.Events(methods, kept.KeptFiles(), finished, MAX_PIXELS), finished
+
+
+BOX = stroke("box", [(8, 5), (21, 20)])
+
+
+def asked(page, data, *given, name="me.and.my.cat.jpg"):
+    token = page[0].open_photo(data, name)["photo"]
+    return json.dumps({"photo": token, "strokes": given})
+
+
+def downloads(page, answers):
+    """File name -> bytes, of all links of the page."""
+    links = re.findall(r'href="finished/([^"]+)" download="([^"]+)"', answers)
+    return {name: page[1].get(token).data for token, name in links}
+
+
+def test_what_is_downloaded_is_the_librarys_own_completion(page, runs):
+    # Transparent in part, as a PNG may be.
+    pixels = noise(45, 60, 4)
+    request = asked(page, file_of(pixels), BOX)
+    said = list(page[0].complete(request, ["mean_color", "parallel_attention"]))
+    assert re.search(r"Done in [\d.]+ s\.", said[-1][0])
+    files = downloads(page, said[-1][1])
+    assert sorted(files) == [
+        f"me.and.my.cat_{end}.png"
+        for end in ("mask", "mean_color", "parallel_attention", "side_by_side")
+    ]
+    mask = np.array(Image.open(io.BytesIO(files["me.and.my.cat_mask.png"])))
+    missing = np.zeros([45, 60], bool)
+    missing[5:20, 8:21] = True
+    np.testing.assert_array_equal(mask, np.uint8(missing) * 255)
+    photo = photos.read(file_of(pixels))
+    for label, source in (
+        ("mean_color", "mean_color"),
+        ("parallel_attention", runs["parallel_attention"]),
+    ):
+        wanted = photo.completed_pixels(
+            inpainting_tf.load(source)(photo.rgb, missing), missing
+        )
+        found = np.array(Image.open(io.BytesIO(files[f"me.and.my.cat_{label}.png"])))
+        np.testing.assert_array_equal(found, wanted)
+        assert f'data-title="{label}"' in said[-1][1]
+    assert "Where parallel_attention borrowed from" in said[-1][1]
+
+
+def test_a_search_tells_of_its_iterations_and_finds_what_it_finds_unwatched(page):
+    request = asked(page, file_of(noise(64, 64)), BOX)
+    said = list(page[0].complete(request, ["siidgm"]))
+    assert any("siidgm: iteration 0 of 3" in message for message, _ in said)
+    assert "iteration 0" in said[-1][1]
+    (found,) = (
+        data for name, data in downloads(page, said[-1][1]).items() if "siidgm" in name
+    )
+    missing = np.zeros([64, 64], bool)
+    missing[5:20, 8:21] = True
+    wanted = page[0].methods["siidgm"](noise(64, 64), missing)
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(found))), wanted)
+
+
+def test_a_stopped_search_ends_and_leaves_no_completion(page):
+    request = asked(page, file_of(noise(64, 64)), BOX)
+    answers = page[0].complete(request, ["siidgm"], "somebody")
+    next(answers)
+    page[0].stop("somebody")
+    said = list(answers)
+    assert "Stopped." in said[-1][0]
+    assert 'data-title="siidgm"' not in said[-1][1]
+    page[0].stop("nobody")
+
+
+def test_whoever_leaves_ends_their_search(page):
+    request = asked(page, file_of(noise(64, 64)), BOX)
+    answers = page[0].complete(request, ["siidgm"], "somebody")
+    next(answers)
+    answers.close()
+    for thread in threading.enumerate():
+        if thread.name.startswith("search"):
+            thread.join(60)
+            assert not thread.is_alive()
+
+
+def test_files_that_are_no_usable_photo_are_refused_in_plain_words(page):
+    whole = file_of(noise(40, 50), "JPEG")
+    wrong = {
+        "This file is empty.": b"",
+        "This file is not a JPEG, PNG, BMP, GIF or WebP picture.": b"Dear Sir or Madam",
+        "This file is damaged and cannot be opened": whole[: len(whole) // 2],
+        "This photo has 300 x 200 pixels, 0.06 megapixels; this page takes up to 0.05.": (
+            file_of(np.zeros([200, 300, 3], np.uint8))
+        ),
+    }
+    for sentence, data in wrong.items():
+        with pytest.raises(pictures.PhotoError) as error:
+            page[0].open_photo(data, "a.jpg")
+        assert str(error.value).startswith(sentence)
+
+
+def test_a_cmyk_jpeg_is_taken_and_its_change_is_said(page):
+    request = asked(
+        page, file_of(Image.new("CMYK", (40, 40), (9, 99, 30, 5)), "JPEG"), BOX
+    )
+    *_, (message, answers) = page[0].complete(request, ["mean_color"])
+    assert "CMYK becomes RGB, without its colour profile" in message
+    assert 'data-title="mean_color"' in answers
+
+
+def test_requests_that_cannot_be_met_are_answered_in_plain_words(page):
+    tiny, usual = file_of(noise(1, 1)), file_of(noise(30, 30))
+    everything = stroke("box", [(0, 0), (30, 30)])
+    wrong = [
+        ("Nothing is marked yet.", asked(page, usual), ["mean_color"]),
+        ("The whole photo is marked.", asked(page, usual, everything), ["mean_color"]),
+        ("The whole photo is marked.", asked(page, tiny, everything), ["mean_color"]),
+        ("Choose at least one method.", asked(page, usual, BOX), []),
+        ("Choose at least one method.", asked(page, usual, BOX), ["absent"]),
+        (
+            "Open a photo first",
+            json.dumps({"photo": None, "strokes": []}),
+            ["mean_color"],
+        ),
+        ("Open a photo first", None, ["mean_color"]),
+        (
+            "Open the photo again",
+            json.dumps({"photo": "x", "strokes": []}),
+            ["mean_color"],
+        ),
+        ("What was painted cannot be read", asked(page, usual, 7), ["mean_color"]),
+    ]
+    for sentence, request, labels in wrong:
+        ((message, answers),) = page[0].complete(request, labels)
+        assert sentence in message and 'role="alert"' in message
+        assert answers == ""
+
+
+def test_names_of_files_cannot_bring_markup_into_the_page(page):
+    name = '"><img src=x onerror=alert(1)>.png'
+    request = asked(page, file_of(noise(30, 30)), BOX, name=name)
+    *_, (_, answers) = page[0].complete(request, ["mean_color"])
+    assert "<img src=x" not in answers
+
+
+# ---------------------------------------------------------------- attention
+
+
+def test_the_patches_of_a_hole_and_their_sources_have_one_colour():
+    window, mask = np.zeros([64, 64, 3], np.float32), np.zeros([64, 64, 1], np.float32)
+    mask[16:32, 32:48] = 1  # Positions (2..3, 4..5) of 8x8.
+    offsets = np.zeros([8, 8, 2], np.int32)
+    offsets[2, 4], offsets[2, 5], offsets[3, 4] = (3, -4), (5, 2), (-3, 0)
+    offsets[3, 5] = (-3, -1)  # The source of (3, 4) too.
+    own, attended = attention.hole_positions(mask, offsets)
+    assert own.tolist() == [[2, 4], [2, 5], [3, 4], [3, 5]]
+    assert attended.tolist() == [[5, 0], [7, 7], [0, 4], [0, 4]]
+    picture = attention.sources_picture(window, mask, offsets)
+
+    def color(row, column):
+        scale = picture.shape[0] // 8
+        return picture[row * scale + scale // 2, column * scale + scale // 2].astype(
+            int
+        )
+
+    np.testing.assert_array_equal(color(2, 4), color(5, 0))
+    np.testing.assert_array_equal(color(2, 5), color(7, 7))
+    np.testing.assert_array_equal(color(3, 4), color(0, 4))
+    np.testing.assert_array_equal(color(3, 5), color(0, 4))
+    sources = {tuple(color(*place)) for place in [(5, 0), (7, 7), (0, 4)]}
+    assert len(sources) == 3
+    # Elsewhere there is no colour.
+    assert np.ptp(color(2, 4)) > 50 and np.ptp(color(1, 1)) == 0

@@ -1,0 +1,132 @@
+"""The page as a web server: photos in, the page, finished files out, all in memory.
+
+    POST photos?name=... (or ?sample=...)  a photo's bytes -> what the editor shows, JSON
+    GET  finished/<token>                  a finished file
+    everything else                        Gradio's page
+
+Gradio writes what is uploaded to disk. So photos take the way above, and of Gradio's own
+addresses only those are open that the page needs, none of which writes. Should it write
+all the same, `temporary` removes it. A Content-Security-Policy keeps the page from
+asking anybody else for anything.
+"""
+
+import socket
+
+import fastapi
+import gradio
+import uvicorn
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+
+from web_page import page, pictures, strokes
+
+_POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; "
+    "form-action 'self'; base-uri 'self'"
+)
+_GRADIO = "/gradio_api/"
+_OPEN = (
+    "queue/",
+    "run/predict",
+    "heartbeat/",
+    "startup-events",
+    "cancel",
+    "reset",
+    "app_id",
+    "theme.css",
+)
+
+
+def build(events, finished_files, *, max_bytes, at_once=1):
+    """Builds the application.
+
+    Args:
+      events: events.Events.
+      finished_files: kept.KeptFiles that the events put finished files into.
+      max_bytes: of a photo's file.
+      at_once: see `page.build`.
+
+    Returns:
+      fastapi.FastAPI.
+    """
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.middleware("http")
+    async def keep_to_ourselves(request, call_next):
+        path = request.url.path
+        if path.startswith(_GRADIO) and not path[len(_GRADIO) :].startswith(_OPEN):
+            return JSONResponse({"error": "Not used by this page."}, 404)
+        if request.method not in ("GET", "HEAD"):
+            # What does not say how long it is could fill the memory.
+            length = request.headers.get("content-length", "")
+            if not length.isdecimal():
+                return JSONResponse({"error": "Say how long the request is."}, 411)
+            if int(length) > (max_bytes if path == "/photos" else strokes.MAX_BYTES):
+                return JSONResponse({"error": pictures.too_large(max_bytes)}, 413)
+        response = await call_next(request)
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    @app.post("/photos")
+    async def open_photo(request: fastapi.Request):
+        # Pages of other sites cannot send this type without asking first.
+        if request.headers.get("content-type") != "application/octet-stream":
+            return JSONResponse({"error": "Send the bytes of the file."}, 415)
+        name = request.query_params.get("name", "")
+        if sample := request.query_params.get("sample"):
+            if sample not in pictures.SAMPLES:
+                return JSONResponse({"error": "There is no such sample."}, 404)
+            name = f"{sample}.png"
+            data = await run_in_threadpool(pictures.sample, sample)
+        else:
+            data = await request.body()
+        try:
+            shown = await run_in_threadpool(events.open_photo, data, name)
+        except pictures.PhotoError as error:
+            return JSONResponse({"error": str(error)}, 422)
+        return JSONResponse(shown, headers={"Cache-Control": "no-store"})
+
+    @app.get("/finished/{token}")
+    async def finished(token: str):
+        file = finished_files.get(token)
+        if file is None:
+            return fastapi.Response(
+                "This picture is no longer kept; complete the photo again.", 404
+            )
+        headers = {"Cache-Control": "no-store", "Content-Disposition": "attachment"}
+        return fastapi.Response(file.data, media_type="image/png", headers=headers)
+
+    return gradio.mount_gradio_app(
+        app,
+        page.build(events, max_bytes=max_bytes, at_once=at_once),
+        path="/",
+        footer_links=[],
+        run_history=False,
+        show_error=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        theme=page.theme(),
+        css_paths=page.CSS_PATH,
+    )
+
+
+def listen(server_name, port):
+    """Opens the port.
+
+    Returns:
+      a listening socket.
+
+    Raises:
+      OSError: the port is in use, or not permitted, or the name is no address here.
+    """
+    family = socket.AF_INET6 if ":" in server_name else socket.AF_INET
+    return socket.create_server((server_name, port), family=family)
+
+
+def serve(app, listening):
+    """Answers until the process is asked to end (SIGINT, SIGTERM)."""
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=2
+    )
+    uvicorn.Server(config).run(sockets=[listening])
