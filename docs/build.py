@@ -87,8 +87,10 @@ STAGES = {
     "Loop": (
         "loop",
         "Training: the loop, what it reports while it runs, and how it stops.",
-        {"inpainting_tf": "training evaluation progress stopping workers "
-            "following health figures"},
+        {
+            "inpainting_tf": "training evaluation progress stopping workers "
+            "following health figures"
+        },
     ),
     "Checkpoints": (
         "checkpoints",
