@@ -25,6 +25,11 @@ flags.DEFINE_integer("image_height", 1080, "In pixels.", lower_bound=8)
 flags.DEFINE_integer("image_width", 1920, "In pixels.", lower_bound=8)
 flags.DEFINE_float("width", 1.0, "Multiplier on the published channels.")
 flags.DEFINE_float("memory_mb", MEMORY_MB, "For attention's scores.", lower_bound=1)
+flags.register_multi_flags_validator(
+    ["image_height", "image_width"],
+    lambda sides: not any(side % 8 for side in sides.values()),
+    "--image_height and --image_width must be multiples of 8",
+)
 
 
 def most_megabytes():
@@ -51,8 +56,8 @@ def main(_):
     print(
         f"giica, width {FLAGS.width:g}, {width}x{height}: "
         f"{time.perf_counter() - began:.0f} s, at most {most_megabytes():.0f} MB "
-        f"({before:.0f} MB after an image of 64x64), attention within "
-        f"{FLAGS.memory_mb:.0f} MB"
+        f"({before:.0f} MB after an image of 64x64); attention row by row from "
+        f"{FLAGS.memory_mb:.0f} MB on"
     )
 
 

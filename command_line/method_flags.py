@@ -43,8 +43,8 @@ _FLAGS = {
         _FLOAT,
         {"lower_bound": 1e-6},
         (
-            "Memory for the attention's scores; what needs more goes by blocks of "
-            "rows, with the same results."
+            "Memory for the attention's scores; what needs more goes row by row, with "
+            "the same results."
         ),
     ),
     "local_discriminator": (_BOOL, {}, "False leaves it out (ablation)."),

@@ -1,9 +1,9 @@
 """Contextual attention of large images: rows forward, gradients by blocks of rows.
 
 Where all pairs of positions do not fit into memory, `attention_rows` computes the
-result row by row. Its gradient is here: a block of foreground rows meets the whole
-background once more, and adds its share of the gradient, one block after another, so
-that only the pairs of one block are ever held. The result is that of
+result row by row. Its gradient is here, example by example: a block of foreground rows
+meets the whole background once more, and adds its share of the gradient, one block after
+another, so that only the pairs of one block are ever held. The result is that of
 `contextual_attention`, up to rounding.
 
 Inputs: the reduced foreground `[B, h, w, C]` and background `[B, h', w', C]`, which of
@@ -41,10 +41,12 @@ from inpainting_tf.attention_stages import (
 # About so many copies of the scores are alive at once. Seen was, for gradients of 128 x
 # 128 positions, a process that grew by twice a limit of 1,024 MB.
 COPIES = 6
+# More pairs of positions than this have no place in a tensor of int32 sizes.
+MOST_PAIRS = 2**30
 
 
 def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
-    """Whether all pairs of the examples under way fit, or cannot go by blocks.
+    """Whether all pairs of the examples under way fit, or cannot go by rows.
 
     Args:
       foreground, background: reduced features.
@@ -56,26 +58,25 @@ def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
     """
     if megabytes is None:
         return True
-    height = sizes(foreground)[1]
-    batch = sizes(foreground)[0]
-    together = (
-        tf.minimum(batch, EXAMPLES_AT_ONCE)
-        if tf.is_tensor(batch)
-        else min(batch, EXAMPLES_AT_ONCE)
+    batch, height, width, _ = sizes(foreground)
+    _, height_behind, width_behind, _ = sizes(background)
+    least = tf.minimum if tf.is_tensor(batch) else min
+    rows = _rows_within(
+        foreground, background, megabytes, least(batch, EXAMPLES_AT_ONCE)
     )
-    rows = _rows_within(foreground, background, megabytes, together)
     # Columns and rows wrap round once, which needs more than one step reaches.
-    reach, width, height_behind = (
-        fuse_kernel_size // 2,
-        sizes(foreground)[2],
-        sizes(background)[1],
-    )
+    reach = fuse_kernel_size // 2
     wraps_more = (height <= reach) | (height_behind <= reach) | (width < reach)
-    return (rows >= height) | wraps_more
+    factors = (height, width, height_behind, width_behind)
+    if any(tf.is_tensor(factor) for factor in factors):
+        pairs = tf.reduce_prod(tf.cast(tf.stack(factors), tf.int64))
+    else:
+        pairs = math.prod(factors)
+    return ((rows >= height) & (pairs <= MOST_PAIRS)) | wraps_more
 
 
 def rows_per_block(foreground, background, megabytes, halo):
-    """How many foreground rows a block may have.
+    """How many foreground rows of an example a gradient's block may have.
 
     Args:
       foreground, background: reduced features.
@@ -83,9 +84,10 @@ def rows_per_block(foreground, background, megabytes, halo):
       halo: rows needed beside the block's own, both sides together.
 
     Returns:
-      int, or int32 scalar tensor where sizes are not known; at least 1.
+      int, or int32 scalar tensor where sizes are not known; at least 1, even where the
+      halo alone takes more memory.
     """
-    rows = _rows_within(foreground, background, megabytes, sizes(foreground)[0])
+    rows = _rows_within(foreground, background, megabytes, 1)
     return tf.maximum(rows - halo, 1) if tf.is_tensor(rows) else max(1, rows - halo)
 
 
@@ -103,16 +105,11 @@ def _rows_within(foreground, background, megabytes, examples):
     return tf.cast(tf.minimum(budget // bytes_per_row, 2**30), tf.int32)
 
 
-def halo_rows(width, kernel_size, fuse_kernel_size):
+def halo_rows(kernel_size, fuse_kernel_size):
     """Rows that scores of a row depend on beside it, both sides together."""
-    return 2 * (kernel_size // 2 + _fuse_rows(width, fuse_kernel_size))
-
-
-def _fuse_rows(width, fuse_kernel_size):
-    """Rows above or below whose scores a row's propagated scores are made of."""
     reach = fuse_kernel_size // 2
-    # Through columns first, then through as many positions of a row, or of several.
-    return reach + ceil_div(reach, width)
+    # Through columns first, then through as many positions of a row.
+    return 2 * (kernel_size // 2 + reach + min(reach, 1))
 
 
 def attend_in_blocks(
@@ -136,7 +133,7 @@ def attend_in_blocks(
       rate: side of the blocks of pixels that a position stands for.
       kernel_size: odd side of the patches compared.
       fuse_kernel_size: odd number of neighbouring pairs added per propagation pass, 1
-        for none; half of it below the number of foreground rows.
+        for none; half of it is below h and h', and at most w.
       softmax_scale: factor on the scores.
       megabytes: memory for the scores of a gradient's block, see `rows_per_block`.
 
@@ -145,56 +142,34 @@ def attend_in_blocks(
       and pixels.
     """
     blocks = blocks_of(pixels, rate)
+    batch = sizes(foreground)[0]
+    valid = tf.broadcast_to(valid, [batch, *sizes(valid)[1:]])
 
-    def plan(foreground, background):
-        """Rows per block, and how many blocks."""
-        # From the shapes wherever it is needed: compilers know these to be constant,
-        # and numbers that came into a loop from outside not.
-        _, height, width, _ = sizes(foreground)
-        halo = halo_rows(width, kernel_size, fuse_kernel_size)
-        rows = rows_per_block(foreground, background, megabytes, halo)
-        # Not more than there are, or rows of nothing would be computed.
-        rows = tf.minimum(rows, height) if tf.is_tensor(rows) else min(rows, height)
-        return rows, ceil_div(height, rows)
-
-    def attend_block(index, sources):
-        foreground, background, blocks = sources
-        rows, _ = plan(foreground, background)
-        rows_of = _Rows(foreground, background, kernel_size)
-        scores = _propagated(rows_of, index * rows, rows, fuse_kernel_size)
-        return _pasted(
-            scores, index * rows, rows_of.height, valid, blocks, softmax_scale
+    def gradients_of(example):
+        """Of one example's foreground, background and blocks."""
+        *sources, valid, upstream = (x[tf.newaxis] for x in example)
+        gradients = _gradients(
+            sources,
+            valid,
+            upstream,
+            kernel_size,
+            fuse_kernel_size,
+            softmax_scale,
+            megabytes,
         )
+        return tuple(gradient[0] for gradient in gradients)
 
     @tf.custom_gradient
     def attend_all(*sources):
-        def gradients(output_gradient, _):
-            rows, count = plan(*sources[:2])
-            # What the last block has beyond the last row is no output.
-            beyond = count * rows - sizes(sources[0])[1]
-            padded = tf.pad(output_gradient, [[0, 0], [0, beyond], [0, 0], [0, 0]])
-
-            def add_block(index, *totals):
-                with tf.GradientTape() as tape:
-                    tape.watch(sources)
-                    block = attend_block(index, sources)
-                rows, _ = plan(*sources[:2])
-                part = tf.slice(padded, [0, index * rows, 0, 0], tf.shape(block))
-                parts = tape.gradient(block, sources, output_gradients=part)
-                added = [
-                    total + tf.ensure_shape(part, total.shape)
-                    for total, part in zip(totals, parts, strict=True)
-                ]
-                return (index + 1, *added)
-
-            _, *totals = tf.while_loop(
-                lambda index, *_: index < count,
-                add_block,
-                (0, *[tf.zeros_like(source) for source in sources]),
-                parallel_iterations=1,
-                maximum_iterations=count,
+        def gradients(upstream, _):
+            return tf.map_fn(
+                gradients_of,
+                (*sources, valid, upstream),
+                fn_output_signature=tuple(
+                    tf.TensorSpec(source.shape[1:], tf.float32) for source in sources
+                ),
+                parallel_iterations=1,  # More would hold more blocks at once.
             )
-            return totals
 
         output, best = attend_by_rows(
             *sources,
@@ -212,7 +187,62 @@ def attend_in_blocks(
     return output, best
 
 
-class _Rows:
+def _gradients(
+    sources, valid, upstream, kernel_size, fuse_kernel_size, scale, megabytes
+):
+    """Gradients of the sources from that of the output's blocks, block by block.
+
+    Args:
+      sources: foreground, background and blocks of one example, batch of 1.
+      valid: `[1, 1, 1, h', w']`.
+      upstream: `[1, h + 1, w + 1, D]`.
+      kernel_size, fuse_kernel_size, scale, megabytes: see `attend_in_blocks`.
+    """
+
+    def plan():
+        """Rows per block, and how many blocks."""
+        # From the shapes wherever it is needed: compilers know these to be constant,
+        # and numbers that came into a loop from outside not.
+        foreground, background, _ = sources
+        height = sizes(foreground)[1]
+        halo = halo_rows(kernel_size, fuse_kernel_size)
+        rows = rows_per_block(foreground, background, megabytes, halo)
+        # Not more than there are, or rows of nothing would be computed.
+        rows = tf.minimum(rows, height) if tf.is_tensor(rows) else min(rows, height)
+        return rows, ceil_div(height, rows)
+
+    rows, count = plan()
+    # What the last block has beyond the last row is no output.
+    beyond = count * rows - sizes(sources[0])[1]
+    padded = tf.pad(upstream, [[0, 0], [0, beyond], [0, 0], [0, 0]])
+
+    def add_block(index, *totals):
+        rows, _ = plan()
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            foreground, background, blocks = sources
+            rows_of = _RowScores(foreground, background, kernel_size)
+            scores = _propagated(rows_of, index * rows, rows, fuse_kernel_size)
+            block = _pasted(scores, index * rows, rows_of.height, valid, blocks, scale)
+        part = tf.slice(padded, [0, index * rows, 0, 0], tf.shape(block))
+        parts = tape.gradient(block, sources, output_gradients=part)
+        added = [
+            total + tf.ensure_shape(part, total.shape)
+            for total, part in zip(totals, parts, strict=True)
+        ]
+        return (index + 1, *added)
+
+    _, *totals = tf.while_loop(
+        lambda index, *_: index < count,
+        add_block,
+        (0, *[tf.zeros_like(source) for source in sources]),
+        parallel_iterations=1,
+        maximum_iterations=count,
+    )
+    return totals
+
+
+class _RowScores:
     """Scores of any rows of the foreground, those outside it included, as zeros."""
 
     def __init__(self, foreground, background, kernel_size):
@@ -256,7 +286,7 @@ class _Rows:
     def propagated_along_rows(self, first, count, taps):
         """The scores with those of the pairs before and after, row by row."""
         reach = taps // 2
-        more = ceil_div(reach, self.width)
+        more = min(reach, 1)
         scores = self.scores(first - more, count + 2 * more)
         begin = more * self.width - reach
         scores = scores[:, begin : begin + count * self.width + 2 * reach]

@@ -4,8 +4,8 @@ All pairs of positions at once take memory that grows with the fourth power of a
 image's side: 17 GB for each copy of the scores at 256 x 256 positions. Here a row of
 the foreground meets the whole background, so that only the pairs of a few rows are ever
 held: memory grows as an image's area times its width. Each stage keeps the rows that
-the next result of it needs, so nothing is computed twice. The sums are those of
-`attention_diagonals`, and so is the result, up to rounding.
+the next result of it needs, so that nothing but the rows round the last one is computed
+twice. The sums are those of `attention_diagonals`, and so is the result, up to rounding.
 
 Inputs of an example: the reduced foreground `[h, w, C]` and background `[h', w', C]`,
 the background's blocks of pixels `[h'+1, w'+1, D]` and which of its patches are valid
@@ -24,6 +24,8 @@ Stages of row f, with p and r half the sides of patches and of propagation:
   attend, paste  row f; its blocks of pixels from the weights of rows f-1 and f
 """
 
+import math
+
 import tensorflow as tf
 
 from inpainting_tf.attention_stages import (
@@ -41,8 +43,9 @@ def attend_by_rows(
     """Attends to the background, example by example and row by row.
 
     Args:
-      foreground: `[B, h, w, C]`, reduced; h and w above half of fuse_kernel_size.
-      background: `[B, h', w', C]`, reduced; h' above half of fuse_kernel_size.
+      foreground: `[B, h, w, C]`, reduced; half of fuse_kernel_size is below h and at
+        most w.
+      background: `[B, h', w', C]`, reduced; half of fuse_kernel_size is below h'.
       blocks: `[B, h'+1, w'+1, D]`, what is pasted.
       valid: `[B or 1, 1, 1, h', w']`, 1 or 0.
       kernel_size: odd side of the patches compared.
@@ -51,25 +54,37 @@ def attend_by_rows(
 
     Returns:
       (blocks `[B, h+1, w+1, D]`, best positions `[B, h, w]`), without gradients.
+
+    Raises:
+      ValueError: a row of the foreground and the background make more than 2**31 - 1
+        pairs.
     """
-    batch = sizes(foreground)[0]
+    batch, height, width, _ = sizes(foreground)
+    pairs = (width + 2 * kernel_size, *(n + 16 for n in background.shape[1:3] if n))
+    if isinstance(width, int) and math.prod(pairs) >= 2**31:
+        raise ValueError(
+            f"contextual_attention: a row of {width} positions and a background of "
+            f"{background.shape[1]}x{background.shape[2]} make too many pairs; use a "
+            "larger rate or smaller pictures"
+        )
     valid = tf.reshape(valid, [sizes(valid)[0], 1, -1])
     valid = tf.broadcast_to(valid, [batch, 1, sizes(valid)[2]])
     sources = [tf.stop_gradient(x) for x in (foreground, background, blocks, valid)]
+    more = [n + 1 if isinstance(n, int) else None for n in (height, width)]
     return tf.map_fn(
-        lambda example: _Rows(
+        lambda example: _RowByRow(
             *example, kernel_size // 2, fuse_kernel_size // 2, scale
         ).attended(),
         sources,
         fn_output_signature=(
-            tf.TensorSpec([None, None, blocks.shape[-1]], tf.float32),
+            tf.TensorSpec([*more, blocks.shape[-1]], tf.float32),
             tf.TensorSpec(foreground.shape[1:3], tf.int32),
         ),
         parallel_iterations=1,  # More would hold more rows at once.
     )
 
 
-class _Rows:
+class _RowByRow:
     """The stages for one example; scores of a row are `[w, h' w']`."""
 
     def __init__(self, foreground, background, blocks, valid, reach, fuse_reach, scale):
@@ -195,7 +210,7 @@ class _Rows:
     # ------------------------------------------------------------ propagate
 
     def _along_rows_of(self, first, count):
-        """Rows propagated along rows, without those that another call computed.
+        """So many rows propagated along rows, from the products on.
 
         Returns:
           (rows, scores of rows first-1 to first+count, products of the last of them).

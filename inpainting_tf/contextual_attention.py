@@ -84,11 +84,12 @@ def contextual_attention(
       fuse: whether to propagate attention.
       form: "diagonal" (fast) or "patches" (the paper's wording); equal results.
       memory_mb: about how much memory the diagonal form may take for scores. Where
-        all pairs of two examples need more, it goes row by row, see `attention_rows`,
-        with about a dozen rows at a time, and for gradients by blocks of rows: equal
-        results. XLA needs shapes that are known when the graph is made. None: no limit
-        but 2**30 pairs of positions. Pictures of fewer rows or columns than a
-        propagation step reaches always go at once.
+        all pairs of two examples need more, it goes row by row, see `attention_rows`:
+        equal results, and about a dozen times w h' w' floats of memory; gradients then
+        by blocks of at least seven rows. XLA needs shapes that are known when the graph
+        is made, and an empty batch too. None: no limit but 2**30 pairs of positions.
+        Pictures of fewer rows or columns than a propagation step reaches always go at
+        once.
 
     Returns:
       (output, offsets): the output is `[B, H, W, C]` float32, all-zero where the whole
@@ -293,6 +294,7 @@ def _color_wheel():
 class ContextualAttention(keras.layers.Layer):
     """`contextual_attention` as a Keras layer without weights; same arguments.
 
+    Only `memory_mb` has another default, MEMORY_MB.
     Under any precision policy it computes in, and returns, float32. Its mask is
     called `hole`, as Keras reserves `mask`.
     """

@@ -73,6 +73,25 @@ class DoublingConv2D(Conv2D):
     picture of four times the size between.
     """
 
+    def __init__(self, filters, kernel_size, padding="same", **options):
+        """
+        Args: of Keras's Conv2D, with zeros beyond the borders.
+
+        Raises:
+          ValueError: another padding, even sides of the kernel, or strides, dilation,
+            groups or a data format, which it cannot have.
+        """
+        super().__init__(filters, kernel_size, padding=padding, **options)
+        plain = (self.strides, self.dilation_rate, self.groups) == ((1, 1), (1, 1), 1)
+        odd = all(side % 2 for side in self.kernel_size)
+        if not (
+            plain and odd and padding == "same" and self.data_format == "channels_last"
+        ):
+            raise ValueError(
+                'DoublingConv2D: takes odd kernels and padding="same" only, without '
+                "strides, dilation, groups, or channels first"
+            )
+
     def convolution_op(self, inputs, kernel):
         """Overrides Keras's; zeros beyond the borders ("same"), stride 1."""
         _, height, width, _ = sizes(inputs)

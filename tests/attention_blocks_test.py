@@ -1,4 +1,4 @@
-"""Attention in blocks of rows gives what attention at once and the recordings give."""
+"""Attention row by row, its gradients by blocks, is attention at once and recorded."""
 
 import json
 import pathlib
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from inpainting_tf.attention_blocks import halo_rows, rows_per_block
+from inpainting_tf.attention_blocks import fits_at_once, halo_rows, rows_per_block
 from inpainting_tf.contextual_attention import contextual_attention
 
 # TensorFloat-32 products would be three digits short of the recordings.
@@ -23,7 +23,7 @@ CASES = [
     ((2, 14, 18, 3), {"rate": 2}, 0.06),
     ((1, 13, 11, 4), {"fuse": False}, SMALLEST),
     ((1, 15, 9, 4), {"fuse_kernel_size": 5}, SMALLEST),
-    ((1, 9, 2, 4), {"fuse_kernel_size": 7}, SMALLEST),
+    ((1, 9, 3, 4), {"fuse_kernel_size": 7}, SMALLEST),
     ((2, 18, 12, 3), {"rate": 2, "kernel_size": 5, "softmax_scale": 3.0}, SMALLEST),
     ((1, 8, 10, 4), {"kernel_size": 1, "fuse_kernel_size": 1}, SMALLEST),
 ]
@@ -68,8 +68,58 @@ def test_blocks_give_output_offsets_and_gradients_of_all_at_once(
     shape, options, memory
 ):
     tensors = inputs(shape)
+    rate, fuse = options.get("rate", 1), options.get("fuse_kernel_size", 3)
+    reduced = tensors[0][:, ::rate, ::rate]
+    assert not fits_at_once(reduced, reduced, fuse, memory)
     expected = attend(*tensors, **options)
     assert_same(attend(*tensors, **options, memory_mb=memory), expected)
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_a_background_of_another_size_and_one_column_is_met_row_by_row(jit_compile):
+    foreground, _, _, cotangent = inputs((2, 7, 5, 3))
+    background = inputs((2, 4, 1, 3))[1]
+
+    def by(memory):
+        def call(foreground, background):
+            return attend(foreground, background, None, cotangent, memory_mb=memory)
+
+        return tf.function(call, jit_compile=jit_compile)(foreground, background)
+
+    assert_same(by(SMALLEST), by(None))
+
+
+def test_second_derivatives_through_rows_are_those_of_all_at_once():
+    foreground, background, mask, cotangent = inputs((1, 6, 5, 3))
+
+    def second(memory):
+        with tf.GradientTape() as outer:
+            outer.watch([foreground, background])
+            *_, slope, _ = attend(
+                foreground, background, mask, cotangent, memory_mb=memory
+            )
+            error = tf.reduce_sum(tf.square(slope))
+        return outer.gradient(error, [foreground, background])
+
+    for own, other in zip(second(SMALLEST), second(None), strict=True):
+        largest = np.abs(other).max()
+        np.testing.assert_allclose(own, other, rtol=0, atol=1e-4 * largest)
+
+
+def test_an_empty_batch_gives_an_empty_batch():
+    nothing = tf.zeros([0, 8, 6, 2])
+    output, offsets = contextual_attention(nothing, nothing, memory_mb=SMALLEST)
+    assert output.shape == (0, 8, 6, 2)
+    assert offsets.shape == (0, 8, 6, 2)
+
+
+def test_more_pairs_than_a_tensor_holds_go_row_by_row_or_are_refused():
+    wide = tf.zeros([1, 216, 216, 1])
+    assert not fits_at_once(wide, wide, 3, 1e6)
+    huge = tf.TensorSpec([1, 1300, 1300, 1])
+    attend_all = tf.function(lambda x: contextual_attention(x, x, memory_mb=1.0)[0])
+    with pytest.raises(ValueError, match="too many pairs"):
+        attend_all.get_concrete_function(huge)
 
 
 @pytest.mark.parametrize("memory", [SMALLEST, 0.2, 100.0])
@@ -110,7 +160,7 @@ def test_blocks_of_single_rows_equal_the_recordings(path):
 
 def test_a_block_has_as_many_rows_as_memory_holds_at_least_one():
     features = tf.zeros([1, 64, 64, 3]), tf.zeros([1, 32, 32, 3])
-    halo = halo_rows(64, 3, 3)
+    halo = halo_rows(3, 3)
     assert halo == 2 * (1 + 1 + 1)
     row_mb = rows_per_block(*features, 1000.0, 0) / 1000.0
     assert rows_per_block(*features, 20 / row_mb, halo) == 20 - halo

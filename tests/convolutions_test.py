@@ -113,3 +113,19 @@ def test_a_saved_model_with_a_doubling_convolution_loads(tmp_path):
     x = np.random.default_rng(1).normal(size=[2, 9, 11, 3]).astype(np.float32)
     assert model(x).shape == (2, 18, 22, 2)
     np.testing.assert_array_equal(loaded(x), model(x))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "valid"},
+        {"kernel_size": 2},
+        {"strides": 2},
+        {"dilation_rate": 2},
+        {"groups": 2},
+        {"data_format": "channels_first"},
+    ],
+)
+def test_a_doubling_convolution_refuses_what_it_cannot_do(options):
+    with pytest.raises(ValueError, match="DoublingConv2D: takes odd kernels"):
+        DoublingConv2D(4, **{"kernel_size": 3, **options})
