@@ -4,6 +4,7 @@ Needs the extra `demo`; the browser's test also Chromium, its driver and seleniu
 """
 
 import http.client
+import io
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent import futures
 
 import numpy as np
 import programs
@@ -140,12 +142,61 @@ def test_other_sites_cannot_send_photos_and_gradio_writes_none(server):
     assert server.files() == []
 
 
+def test_requests_of_unknown_or_too_great_length_are_refused(server):
+    def said(*lines, body=b""):
+        head = "\r\n".join(["POST /photos HTTP/1.1", "Host: localhost", *lines])
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as sent:
+            sent.sendall(head.encode() + b"\r\n\r\n" + body)
+            return sent.recv(100).split()[1]
+
+    kind = "Content-Type: application/octet-stream"
+    chunk = b"5\r\nhello\r\n0\r\n\r\n"
+    chunked = "Transfer-Encoding: chunked"
+    assert said(kind) == b"411"
+    assert said(kind, chunked, body=chunk) == b"411"
+    # Of the two the server would believe the second.
+    assert said(kind, "Content-Length: 5", chunked, body=chunk) == b"411"
+    assert said(kind, "Content-Length: 5", body=b"hello") == b"422"
+    assert said(kind, "Content-Length: 300001") == b"413"
+    # Strokes somewhat over their limit arrive, and are refused on the page.
+    json_text = {"Content-Type": "application/json"}
+    for size, expected in ((2_100_000, 422), (4_000_001, 413)):
+        status, _, body = server.ask("/gradio_api/queue/join", b"x" * size, json_text)
+        assert status == expected, body[:200]
+    assert "Too many strokes" in json.loads(body)["error"]
+
+
+def test_another_sites_name_for_this_machine_is_not_answered(server):
+    port = server.port
+    for host, expected in (
+        ("localhost", 200),
+        (f"127.0.0.1:{port}", 200),
+        (f"[::1]:{port}", 200),
+        (f"example.org:{port}", 400),
+        # Of this a URL would be made with another path.
+        (f"localhost:{port}/gradio_api/upload?", 400),
+    ):
+        assert server.ask("/", headers={"Host": host})[0] == expected, host
+
+
+def test_photos_that_come_all_at_once_are_all_opened(server):
+    stream = io.BytesIO()
+    Image.fromarray(noise(40, 50)).save(stream, "PNG")
+    with futures.ThreadPoolExecutor(24) as visitors:
+        answers = visitors.map(
+            lambda i: server.ask(f"/photos?name={i}", stream.getvalue()), range(24)
+        )
+        assert [status for status, *_ in answers] == [200] * 24
+
+
 def test_the_page_asks_nobody_else_for_anything(server):
     status, headers, page = server.ask("/")
     assert status == 200 and b"Image inpainting" in page
-    assert "default-src 'self'" in headers["content-security-policy"]
+    policy = headers["content-security-policy"]
+    assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy
     assert server.ask("/finished/guessed")[0] == 404
-    _, _, style = server.ask("/theme.css")
+    status, _, style = server.ask("/gradio_api/theme.css")
+    assert status == 200
     assert b"http" not in style.replace(b"http://www.w3.org", b"")
 
 

@@ -13,7 +13,9 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-MAX_BYTES = 2_000_000  # Of strokes as JSON: hours of painting.
+MAX_BYTES = 2_000_000  # Of strokes as JSON.
+MAX_POINTS = 20_000  # Each costs time to draw.
+TOO_MANY = "Too many strokes were painted; clear them and begin anew"
 _TOOLS = {"brush": 255, "box": 255, "eraser": 0}
 
 
@@ -28,11 +30,15 @@ def parse(text):
       StrokesError: no list of strokes, or too many.
     """
     if len(text) > MAX_BYTES:
-        raise StrokesError("Too many strokes were painted; clear them and begin anew")
+        raise StrokesError(TOO_MANY)
     try:
-        return [_checked(stroke) for stroke in json.loads(text)]
-    except (ValueError, TypeError, KeyError, RecursionError):
+        strokes = [_checked(stroke) for stroke in json.loads(text)]
+    # A whole number of hundreds of digits is too large for a float.
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         raise StrokesError("What was painted cannot be read; reload the page") from None
+    if sum(len(stroke["points"]) for stroke in strokes) > MAX_POINTS:
+        raise StrokesError(TOO_MANY)
+    return strokes
 
 
 def _checked(stroke):
@@ -75,7 +81,9 @@ def missing_pixels(strokes, height, width):
 
 
 def _draw_box(draw, first, last, level):
-    """All pixels that the box between two corners touches."""
+    """All pixels that the box between two corners touches; of an empty box none."""
+    if first[0] == last[0] or first[1] == last[1]:
+        return
     (left, right), (top, bottom) = (
         (math.floor(min(ends)), math.ceil(max(ends)) - 1)
         for ends in zip(first, last, strict=True)
