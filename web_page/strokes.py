@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 MAX_BYTES = 2_000_000  # Of strokes as JSON.
 MAX_POINTS = 20_000  # Each costs time to draw.
 TOO_MANY = "Too many strokes were painted; clear them and begin anew"
+UNREADABLE = "What was painted cannot be read; reload the page"
 _TOOLS = {"brush": 255, "box": 255, "eraser": 0}
 
 
@@ -35,7 +36,7 @@ def parse(text):
         strokes = [_checked(stroke) for stroke in json.loads(text)]
     # A whole number of hundreds of digits is too large for a float.
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
-        raise StrokesError("What was painted cannot be read; reload the page") from None
+        raise StrokesError(UNREADABLE) from None
     if sum(len(stroke["points"]) for stroke in strokes) > MAX_POINTS:
         raise StrokesError(TOO_MANY)
     return strokes
