@@ -120,6 +120,20 @@ def test_too_many_strokes_are_refused():
             strokes.parse(text)
 
 
+def test_strokes_that_would_take_minutes_to_draw_are_refused_in_no_time():
+    generator = np.random.default_rng(0)
+    points = generator.uniform(0, 6000, [strokes.MAX_POINTS, 2]).tolist()
+    for tool, width in (("brush", 3000), ("eraser", 1e300), ("brush", 1000)):
+        given = strokes.parse(json.dumps([stroke(tool, points, width)]))
+        began = time.process_time()
+        with pytest.raises(strokes.StrokesError, match="Too many"):
+            strokes.missing_pixels(given, 6000, 8000)
+        assert time.process_time() - began < 1
+    # Minutes of painting, a pixel of the screen after the other, are drawn.
+    way = np.cumsum(generator.normal(0, 2, [strokes.MAX_POINTS, 2]), axis=0) + 300
+    assert drawn(stroke("brush", way.tolist(), 30), size=(600, 600)).any()
+
+
 # ---------------------------------------------------------------- memory
 
 
