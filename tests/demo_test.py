@@ -291,6 +291,12 @@ class Visitor:
             chain.move_to_element_with_offset(canvas, *from_middle(*step))
         chain.release().perform()
 
+    def strokes(self):
+        """Tool and points of what is painted."""
+        script = "return document.querySelector('.hole-editor').value()"
+        painted = json.loads(self.browser.execute_script(script))["strokes"]
+        return [(stroke["tool"], stroke["points"]) for stroke in painted]
+
     def complete(self):
         """Presses the button; returns what the page says once all is there."""
         self.find("#run").click()
@@ -347,6 +353,61 @@ def test_a_visitor_uploads_brushes_and_downloads_what_inpaint_py_completes(tmp_p
         browser.quit()
 
 
+# The answer to the first photo comes last; and a pointer is taken away by the browser.
+_LATE = """
+const own = window.fetch;
+let isFirst = true;
+window.fetch = async (...given) => {
+  const answer = await own(...given);
+  if (isFirst && String(given[0]).startsWith("photos")) {
+    isFirst = false;
+    await new Promise((done) => setTimeout(done, 1500));
+  }
+  return answer;
+};
+"""
+_CANCELLED = """
+const canvas = document.querySelector(".hole-editor canvas");
+canvas.addEventListener("pointermove", (event) => canvas.dispatchEvent(
+  new PointerEvent("pointercancel", { pointerId: event.pointerId })), { once: true });
+"""
+
+
+def edit(visitor, folder):
+    """The editor beside painting: on cat.png, which is open and unmarked again then."""
+    visitor.drag("box", (0.5, 0.5), [])  # A tap.
+    assert visitor.strokes() == []
+    visitor.browser.execute_script(_CANCELLED)
+    visitor.drag("brush", (0.3, 0.3), [(0.4, 0.4)])
+    assert visitor.strokes() == []
+
+    visitor.find(".hole-editor summary").click()
+    for name, value in (("left", 10), ("top", 20), ("width", 30), ("height", 40)):
+        visitor.find(f".hole-editor [name={name}]").send_keys(str(value))
+    visitor.find(".hole-editor form button").click()
+    box = [("box", [[10, 20], [40, 60]])]
+    assert visitor.strokes() == box
+    visitor.find(".clear").click()
+    assert visitor.strokes() == []
+    visitor.find(".undo").click()
+    assert visitor.strokes() == box
+
+    Image.fromarray(noise(96, 120)).save(f"{folder}/dog.png")
+    assert "marks kept" in visitor.open(f"{folder}/cat.png")
+    assert visitor.strokes() == box
+    visitor.browser.execute_script(_LATE)
+    visitor.find(".hole-editor .file").send_keys(f"{folder}/dog.png")
+    visitor.find(".hole-editor .file").send_keys(f"{folder}/letter.png")
+    visitor.wait(lambda: "not a JPEG, PNG" in visitor.text(".told"))
+    time.sleep(2)
+    assert "not a JPEG, PNG" in visitor.text(".told")
+    assert visitor.strokes() == box
+    # Another photo, though of the same size, and then the one to go on with.
+    assert "marks kept" not in visitor.open(f"{folder}/dog.png")
+    assert visitor.strokes() == []
+    visitor.open(f"{folder}/cat.png")
+
+
 def visit(visitor, server, folder, weights):
     pixels = noise(96, 120, 4)  # With transparency, which shall come back.
     Image.fromarray(pixels).save(f"{folder}/cat.png")
@@ -362,6 +423,8 @@ def visit(visitor, server, folder, weights):
     visitor.find("#run").click()
     visitor.wait(lambda: "Nothing is marked yet" in visitor.text("#message"))
 
+    edit(visitor, folder)
+
     visitor.drag("brush", (0.2, 0.3), [(0.3, 0.35), (0.4, 0.3), (0.4, 0.6)])
     visitor.drag("box", (0.7, 0.5), [(0.8, 0.6), (0.9, 0.75)])
     visitor.drag("eraser", (0.8, 0.4), [(0.8, 0.9)])
@@ -370,6 +433,7 @@ def visit(visitor, server, folder, weights):
             label.click()
     assert re.match(r"Done in [\d.]+ s\.", visitor.complete())
     assert "How siidgm searched" in visitor.text("#answers")
+    assert visitor.text("#searching") == ""  # What was seen of it while it ran.
     assert "Where parallel_attention borrowed from" in visitor.text("#answers")
 
     mask_path = visitor.download("cat_mask.png")
