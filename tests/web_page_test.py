@@ -345,7 +345,7 @@ def test_stopping_ends_a_network_between_two_of_its_holes(page):
     assert "borrowed from" not in work.html()
     stopped.clear()
     work.explain([method], stopped)
-    assert work.html().count("each patch of the hole") == 2  # Of ten windows.
+    assert work.html().count("to the source</figcaption>") == 2  # Of ten windows.
 
 
 def test_files_that_are_no_usable_photo_are_refused_in_plain_words(page):
