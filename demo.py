@@ -116,8 +116,7 @@ def run():
                 at_once=FLAGS.at_once,
                 hosts=server.hosts_of(FLAGS.server_name),
             )
-            name = FLAGS.server_name
-            address = f"http://{f'[{name}]' if ':' in name else name}:{FLAGS.port}"
+            address = server.address(FLAGS.server_name, FLAGS.port)
             training.say(f"open {address} (Ctrl-C ends it)")
             server.serve(page, listening)
 

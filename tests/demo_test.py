@@ -105,6 +105,17 @@ def test_another_sites_name_for_this_machine_is_not_answered(server):
         assert server.ask("/", headers={"Host": host})[0] == expected, host
 
 
+def test_who_listens_beyond_this_machine_is_reached_by_any_name():
+    from web_page import server
+
+    for name in ("127.0.0.1", "127.1.2.3", "::1", "localhost"):
+        assert {"localhost", name} <= set(server.hosts_of(name))
+    for name in ("0.0.0.0", "::", "192.168.1.7", "photos.local"):
+        assert server.hosts_of(name) is None
+    assert server.address("::1", 7860) == "http://[::1]:7860"
+    assert server.address("127.0.0.1", 80) == "http://127.0.0.1:80"
+
+
 def test_photos_that_come_all_at_once_are_all_opened(server):
     stream = io.BytesIO()
     Image.fromarray(noise(40, 50)).save(stream, "PNG")

@@ -174,6 +174,11 @@ def listen(server_name, port):
     return socket.create_server((server_name, port), family=family)
 
 
+def address(server_name, port):
+    """What to open in a browser."""
+    return f"http://{f'[{server_name}]' if ':' in server_name else server_name}:{port}"
+
+
 def serve(app, listening):
     """Answers until the process is asked to end (SIGINT, SIGTERM)."""
     config = uvicorn.Config(
