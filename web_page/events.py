@@ -129,7 +129,8 @@ class Events:
         file = self._opened.get(token) if isinstance(token, str) else None
         if file is None:
             raise RequestError(
-                "Open the photo again: this page does not keep photos for long."
+                "Open the photo again: this page does not keep photos for long. What is "
+                "painted stays."
                 if token
                 else "Open a photo first, or take a sample."
             )
