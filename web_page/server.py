@@ -103,19 +103,20 @@ def build(events, finished_files, *, max_bytes, at_once=1, hosts=None):
         if request.headers.get("content-type") != "application/octet-stream":
             return JSONResponse({"error": "Send the bytes of the file."}, 415)
         name = request.query_params.get("name", "")
-        if sample := request.query_params.get("sample"):
-            if sample not in pictures.SAMPLES:
-                return JSONResponse({"error": "There is no such sample."}, 404)
-            name = f"{sample}.png"
-            data = await run_in_threadpool(pictures.sample, sample)
-        else:
-            data = None
+        sample = request.query_params.get("sample")
+        if sample and sample not in pictures.SAMPLES:
+            return JSONResponse({"error": "There is no such sample."}, 404)
+
+        def opened():
+            if sample:
+                return events.open_photo(pictures.sample(sample), f"{sample}.png")
+            return events.open_photo(data, name)
+
         try:
             async with arriving:
-                if data is None:
-                    data = await asyncio.wait_for(request.body(), _ARRIVAL_SECONDS)
+                data = await asyncio.wait_for(request.body(), _ARRIVAL_SECONDS)
                 async with opening:
-                    shown = await run_in_threadpool(events.open_photo, data, name)
+                    shown = await run_in_threadpool(opened)
         except TimeoutError:
             return JSONResponse({"error": "The photo came too slowly."}, 408)
         except pictures.PhotoError as error:
