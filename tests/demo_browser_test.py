@@ -163,8 +163,10 @@ window.fetch = async (...given) => {
 """
 _CANCELLED = """
 const canvas = document.querySelector(".hole-editor canvas");
-canvas.addEventListener("pointermove", (event) => canvas.dispatchEvent(
-  new PointerEvent("pointercancel", { pointerId: event.pointerId })), { once: true });
+const cancel = (event) => canvas.dispatchEvent(
+  new PointerEvent("pointercancel", { pointerId: event.pointerId }));
+canvas.addEventListener("pointerdown",
+  () => canvas.addEventListener("pointermove", cancel, { once: true }), { once: true });
 """
 
 
