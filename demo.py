@@ -63,9 +63,9 @@ flags.DEFINE_string(
     "can reach it: there is no password.",
 )
 flags.DEFINE_integer("port", 7860, "Port.", lower_bound=1, upper_bound=65535)
-flags.DEFINE_float("max_megabytes", 20.0, "Largest file of a photo.", lower_bound=0.001)
+flags.DEFINE_float("max_megabytes", 40.0, "Largest file of a photo.", lower_bound=0.001)
 flags.DEFINE_float(
-    "max_megapixels", 16.0, "Largest photo.", lower_bound=0.001, upper_bound=100.0
+    "max_megapixels", 50.0, "Largest photo.", lower_bound=0.001, upper_bound=100.0
 )
 flags.DEFINE_integer(
     "at_once", 1, "Completions at once; others wait in a queue.", lower_bound=1
@@ -110,9 +110,13 @@ def run():
             answers.warm_up()
             max_bytes = int(FLAGS.max_megabytes * 1e6)
             page = server.build(
-                answers, finished, max_bytes=max_bytes, at_once=FLAGS.at_once
+                answers,
+                finished,
+                max_bytes=max_bytes,
+                at_once=FLAGS.at_once,
+                hosts=server.hosts_of(FLAGS.server_name),
             )
-            address = f"http://{FLAGS.server_name}:{FLAGS.port}"
+            address = server.address(FLAGS.server_name, FLAGS.port)
             training.say(f"open {address} (Ctrl-C ends it)")
             server.serve(page, listening)
 

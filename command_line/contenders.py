@@ -83,6 +83,10 @@ def open_all(texts, size, names):
 def split_text(text, flag="methods"):
     """Takes a contender's text apart: (label, source, checkpoint or "").
 
+    Args:
+      text: as it was given.
+      flag: by which, without the dashes; None for none.
+
     Raises:
       UsageError: the label cannot be one.
     """
@@ -95,8 +99,9 @@ def split_text(text, flag="methods"):
         source, _, checkpoint = source.partition("@")
     label = label or _stem(os.path.normpath(source))
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
+        said = f"--{flag}={text}" if flag else text
         raise UsageError(
-            f"--{flag}={text}: the label {label!r} must be a letter or digit and then "
+            f"{said}: the label {label!r} must be a letter or digit and then "
             "letters, digits and ._- only; write label=source"
         )
     return label, source, checkpoint

@@ -33,6 +33,12 @@ from inpainting_tf.run_folder import file_hash
 
 # A folder for each name: a run folder or a SavedModel.
 WEIGHTS_DIR = os.path.join(os.path.dirname(inpainting_tf.__file__), "weights")
+# What the classical fills are, for photographers.
+_CLASSICAL = {
+    "telea": "classical fill by Telea, no learning: carries colours on into the hole",
+    "navier_stokes": "classical fill by Navier-Stokes, no learning: carries edges on",
+    "mean_color": "the mean colour of what is known, to compare with",
+}
 # Side of the windows for SavedModels that neither say nor prescribe one.
 _DEFAULT_SIDE = 256
 
@@ -42,7 +48,7 @@ class Source:
     """What a text names, found but not loaded.
 
     Attributes:
-      text: as it was given, with its flag, for messages.
+      text: as it was given, with its flag if it came by one, for messages.
       label: its name in files and pictures.
       kind: "classical", "search", "run", "saved_model" or "tf1".
       path: of its folder or file; of a classical fill its name.
@@ -93,7 +99,7 @@ def open_method(source, working_size=None):
       UsageError: there is no such thing, it completes nothing, it takes no other size,
         or OpenCV is missing for a classical fill.
     """
-    return _open(_find(source, "weights"), working_size)
+    return _open(_find(source), working_size)
 
 
 def open_all(methods, weights, working_size=None):
@@ -161,9 +167,9 @@ def _weights_of(name, sources):
 # ---------------------------------------------------------------- finding
 
 
-def _find(text, flag):
-    """Source that a text of --weights or --methods names."""
-    said = f"--{flag}={text}"
+def _find(text, flag=None):
+    """Source that a text of --weights or --methods names, or a caller in Python."""
+    said = f"--{flag}={text}" if flag else text
     label, source, checkpoint = contenders.split_text(text, flag)
     has_label = text.startswith(f"{label}=")
     if not os.path.exists(source) and source in names_of_weights():
@@ -278,7 +284,7 @@ def _open_classical(source, working_size):
         )
     return PhotoMethod(
         source.label,
-        f"classical fill {source.path}",
+        _CLASSICAL[source.path],
         f"classical {source.path}",
         contenders.CLASSICAL[source.path],
         None,
@@ -350,7 +356,7 @@ def _network(source, served, about, fingerprint, working_size, central=False):
         if served.size_multiple is None:
             raise UsageError(
                 f"{source.label} takes pictures of {size}x{size} alone; leave "
-                "--working_size out"
+                f"{_working_size(source)} out"
             )
         size = max(working_size, served.min_size)
 
@@ -373,6 +379,11 @@ def _network(source, served, about, fingerprint, working_size, central=False):
     )
 
 
+def _working_size(source):
+    """What whoever named the source calls the working size."""
+    return "--working_size" if source.text.startswith("--") else "working_size"
+
+
 def _open_saved_model(source, working_size):
     signature = contenders.saved_model_signature(source.path)
     shape = signature.structured_input_signature[1]["image"].shape
@@ -383,7 +394,7 @@ def _open_saved_model(source, working_size):
         raise UsageError(
             f"{source.label} takes pictures of height {sides[0]} and width {sides[1]} "
             "alone; photos are completed in squares"
-            + (", so leave --working_size out" if working_size else "")
+            + (f", so leave {_working_size(source)} out" if working_size else "")
         )
     about = metadata.get("method", "SavedModel")
     return PhotoMethod(

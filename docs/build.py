@@ -272,8 +272,12 @@ def build():
         complaints = re.findall(r"(?m)^griffe: .*", process.stdout)
         if process.returncode or complaints:
             sys.exit(f"{process.stdout}\ndocs/build.py: not built: see above")
+        # Across disks a move takes long, and can fail; a renaming is done at once.
+        unfinished = ROOT / ".site.tmp"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.move(folder / "site", unfinished)
         shutil.rmtree(ROOT / "site", ignore_errors=True)
-        shutil.move(folder / "site", ROOT / "site")
+        unfinished.rename(ROOT / "site")
     print(f"built: {ROOT / 'site' / 'index.html'}")
 
 

@@ -26,6 +26,7 @@ MAX_BYTES = 2**29  # What so many pixels take without any compression, and more.
 # Line ends, and what terminals take for commands.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
+_BOMB = f"too large: over {MAX_PIXELS:,} pixels"
 _FOREIGN = "not a JPEG, PNG, BMP, GIF or WebP picture"
 
 
@@ -96,11 +97,13 @@ def header_size(data):
       (width, height), ints.
 
     Raises:
-      ImageError: no picture of a known format.
+      ImageError: no picture of a known format, or a size far beyond `MAX_PIXELS`.
     """
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as picture:
             return picture.size
+    except Image.DecompressionBombError:
+        raise ImageError(_BOMB) from None
     except Exception:  # noqa: BLE001 - decoders raise many types
         raise ImageError(_FOREIGN) from None
 
@@ -140,7 +143,7 @@ def decode(data):
     except Image.UnidentifiedImageError:
         raise ImageError(_FOREIGN) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"too large: over {MAX_PIXELS:,} pixels") from None
+        raise ImageError(_BOMB) from None
     except Exception as error:  # noqa: BLE001 - decoders raise many types
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ImageError(f"damaged: {reason}") from None

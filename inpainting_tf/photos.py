@@ -165,7 +165,8 @@ def software(path):
 def _own_pixels(picture, data):
     """(notes, pixels [H, W, C] as stored)."""
     notes = []
-    if getattr(picture, "n_frames", 1) > 1:
+    # Frames of an MPO file are a camera's preview or second lens, the photo is the first.
+    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
         notes.append("an animation: its first frame is completed")
     # Pillow reduces 16-bit colours to 8 bits; TensorFlow's decoder does not.
     is_png = data.startswith(_PNG_START)

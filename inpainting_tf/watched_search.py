@@ -41,8 +41,9 @@ class WatchedSearch:
           image: float32 [1, S, S, 3] in [-1, 1], S the GAN's size.
           mask: float32 [1, S, S, 1], 1 = missing.
           report: function (iteration, found, loss): an int from 0 on, float32 [S, S, 3]
-            in [-1, 1], and a float; of several restarts side by side the best. What it
-            raises ends the search.
+            in [-1, 1], and a float. Restarts run in groups (`group_size`), of which the
+            best is told; groups run one after the other, each from iteration 0 on. What
+            it raises ends the search.
 
         Returns:
           completed, float32 [1, S, S, 3].

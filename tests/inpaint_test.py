@@ -189,7 +189,7 @@ def test_a_folder_names_what_it_could_not_complete_and_goes_on_there(runs):
     # Other flags: all again.
     assert said[1] == [
         0,
-        f"mean_color: classical fill mean_color\n5 completed: {at}/out\n",
+        f"mean_color: the mean colour of what is known, to compare with\n5 completed: {at}/out\n",
     ]
     assert os.stat(f"{at}/out/a.png").st_mtime_ns > made
 

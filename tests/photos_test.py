@@ -221,3 +221,16 @@ def test_the_text_in_a_completed_file_is_found_again(tmp_path):
     path.write_bytes(b"no picture")
     assert photos.software(str(path)) == ""
     assert photos.software(str(tmp_path / "absent")) == ""
+
+
+def test_a_cameras_jpeg_with_a_second_picture_is_no_animation():
+    first, second = (Image.fromarray(levels(3, seed=seed)) for seed in (0, 1))
+    stream = io.BytesIO()
+    first.save(stream, "MPO", save_all=True, append_images=[second])
+    data = stream.getvalue()
+    assert Image.open(io.BytesIO(data)).n_frames == 2
+    photo = photos.read(data)
+    assert photo.notes == ()
+    np.testing.assert_array_equal(photo.rgb, Image.open(io.BytesIO(data)))
+    animation = encode(first, "GIF", save_all=True, append_images=[second])
+    assert "an animation" in photos.read(animation).notes[0]

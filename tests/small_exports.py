@@ -38,10 +38,16 @@ def write_run(folder, method, seed=1):
     return run_dir, model
 
 
-def write_recipe(folder, method, gan):
-    """Writes a recipe of a short search; returns its path."""
-    path = os.path.join(folder, f"{method}.cfg")
-    lines = [f"--method={method}", f"--gan={gan}", "--iterations=3", "--mask=center"]
+def write_recipe(folder, method, gan, name=None, iterations=3, restarts=1):
+    """Writes a recipe of a search, `name`.cfg; returns its path."""
+    path = os.path.join(folder, f"{name or method}.cfg")
+    lines = [
+        f"--method={method}",
+        f"--gan={gan}",
+        f"--iterations={iterations}",
+        f"--restarts={restarts}",
+        "--mask=center",
+    ]
     with open(path, "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
     return path

@@ -1,10 +1,14 @@
 """What the web page answers, without a browser: strokes, bad photos, completions."""
 
+import dataclasses
 import io
 import itertools
 import json
 import re
+import struct
 import threading
+import time
+import zlib
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from PIL import Image
 import inpainting_tf
 from command_line import photo_methods
 from inpainting_tf import photos
-from web_page import attention, events, kept, pictures, strokes
+from web_page import attention, events, job, kept, pictures, strokes
 
 MAX_PIXELS = 50_000
 
@@ -61,10 +65,23 @@ def test_boxes_are_exact_and_the_eraser_takes_away_what_came_before():
     assert not erased.any()
     again = drawn(stroke("eraser", [(0, 17), (80, 17)], 40), box)
     np.testing.assert_array_equal(again, wanted)
-    assert not drawn(stroke("box", [(5, 5), (5, 30)])).any()
 
 
-def test_strokes_far_outside_cost_nothing_and_mark_nothing():
+def test_a_box_without_width_or_height_marks_nothing():
+    for first, last in (
+        ((5, 5), (5, 30)),
+        ((10.3, 20.7), (10.3, 20.7)),  # A tap.
+        ((10.3, 20.7), (10.3, 40.1)),
+        ((10.3, 20.7), (40.1, 20.7)),
+    ):
+        assert not drawn(stroke("box", [first, last])).any()
+    seen = drawn(stroke("box", [(10.3, 20.7), (10.4, 22.1)]))
+    wanted = np.zeros([60, 80], bool)
+    wanted[20:23, 10] = True
+    np.testing.assert_array_equal(seen, wanted)
+
+
+def test_strokes_far_outside_mark_nothing_and_the_widest_brush_marks_all():
     far = 1e300
     assert not drawn(stroke("brush", [(-far, -far), (-far, far)], 5)).any()
     assert drawn(stroke("brush", [(40, 30)], far)).all()
@@ -82,13 +99,39 @@ def test_strokes_far_outside_cost_nothing_and_mark_nothing():
         '[{"tool": "brush", "width": 3, "points": [[1, 2, 3]]}]',
         '[{"tool": "brush", "width": 1e999, "points": [[1, 2]]}]',
         '[{"tool": "brush", "width": 3, "points": [[NaN, 2]]}]',
+        '[{"tool": "brush", "width": 3, "points": [[1%s, 2]]}]' % ("0" * 400),
+        '[{"tool": "brush", "width": 1%s, "points": [[1, 2]]}]' % ("0" * 400),
         "[" * 5000,
-        " " * (strokes.MAX_BYTES + 1),
     ],
 )
 def test_what_is_no_list_of_strokes_is_refused(text):
     with pytest.raises(strokes.StrokesError):
         strokes.parse(text)
+
+
+def test_too_many_strokes_are_refused():
+    points = [(1, 2)] * strokes.MAX_POINTS
+    strokes.parse(json.dumps([stroke("brush", points)]))
+    for text in (
+        json.dumps([stroke("brush", points), stroke("box", [(1, 2)])]),
+        " " * (strokes.MAX_BYTES + 1),
+    ):
+        with pytest.raises(strokes.StrokesError, match="Too many"):
+            strokes.parse(text)
+
+
+def test_strokes_that_would_take_minutes_to_draw_are_refused_in_no_time():
+    generator = np.random.default_rng(0)
+    points = generator.uniform(0, 6000, [strokes.MAX_POINTS, 2]).tolist()
+    for tool, width in (("brush", 3000), ("eraser", 1e300), ("brush", 1000)):
+        given = strokes.parse(json.dumps([stroke(tool, points, width)]))
+        began = time.process_time()
+        with pytest.raises(strokes.StrokesError, match="Too many"):
+            strokes.missing_pixels(given, 6000, 8000)
+        assert time.process_time() - began < 1
+    # Minutes of painting, a pixel of the screen after the other, are drawn.
+    way = np.cumsum(generator.normal(0, 2, [strokes.MAX_POINTS, 2]), axis=0) + 300
+    assert drawn(stroke("brush", way.tolist(), 30), size=(600, 600)).any()
 
 
 # ---------------------------------------------------------------- memory
@@ -101,8 +144,26 @@ def test_kept_files_give_way_by_size_and_by_age():
     assert [files.get(token).name for token in tokens[1:]] == ["1", "2"]
     large = files.keep("large", b"x" * 100)  # What was just made can be fetched.
     assert len(files) == 1 and files.get(large).data == b"x" * 100
-    old = kept.KeptFiles(max_seconds=-1)
-    assert old.get(old.keep("a", b"1")) is None and len(old) == 0
+
+
+def test_kept_files_go_in_time_though_nobody_asks_for_them():
+    files = kept.KeptFiles(max_seconds=0.4)
+    first = files.keep("a", b"1")
+    time.sleep(0.2)
+    second = files.keep("b", b"2")
+    assert files.get(first).data == b"1" and files.get(second).data == b"2"
+    lengths = []
+    deadline = time.monotonic() + 20
+    while len(files) and time.monotonic() < deadline:
+        lengths.append(len(files))
+        time.sleep(0.01)
+    assert len(files) == 0
+    # One after the other, each at its own time.
+    assert lengths == sorted(lengths, reverse=True) and set(lengths) == {1, 2}
+    third = files.keep("c", b"3")  # And so again after all had gone.
+    assert files.get(third).name == "c"
+    time.sleep(0.6)
+    assert len(files) == 0
 
 
 # ---------------------------------------------------------------- completions
@@ -127,7 +188,14 @@ def runs(tmp_path_factory):
         name: small_exports.write_run(folder, name)[0]
         for name in ("parallel_attention", "dcgan")
     }
-    paths["siidgm"] = small_exports.write_recipe(folder, "siidgm", paths["dcgan"])
+    for name, options in (
+        ("siidgm", {}),
+        ("endless", {"iterations": 100_000}),
+        ("again", {"iterations": 11, "restarts": 2}),
+    ):
+        paths[name] = small_exports.write_recipe(
+            folder, "siidgm", paths["dcgan"], name, **options
+        )
     return paths
 
 
@@ -135,7 +203,8 @@ def runs(tmp_path_factory):
 def page(runs):
     """(Events, the KeptFiles of its completions)."""
     methods = photo_methods.open_all(
-        ["mean_color"], [runs["parallel_attention"], runs["siidgm"]]
+        ["mean_color"],
+        [runs[name] for name in ("parallel_attention", "siidgm", "endless", "again")],
     )
     finished = kept.KeptFiles()
     return events.Events(methods, kept.KeptFiles(), finished, MAX_PIXELS), finished
@@ -186,8 +255,13 @@ def test_what_is_downloaded_is_the_librarys_own_completion(page, runs):
 
 def test_a_search_tells_of_its_iterations_and_finds_what_it_finds_unwatched(page):
     request = asked(page, file_of(noise(64, 64)), BOX)
-    said = list(page[0].complete(request, ["siidgm"]))
-    assert any("siidgm: iteration 0 of 3" in message for message, _ in said)
+    said = list(page[0].complete(request, ["mean_color", "siidgm"]))
+    (told,) = (i for i, line in enumerate(said) if "siidgm: iteration 0" in line[0])
+    # While it runs, the completions that are there already are not sent again.
+    message, answers, running = said[told]
+    assert "of 3" in message and answers is None and "iteration 0" in running
+    assert 'data-title="mean_color"' in said[told - 1][1]
+    assert all(running == "" for _, _, running in said[told + 1 :])
     assert "iteration 0" in said[-1][1]
     (found,) = (
         data for name, data in downloads(page, said[-1][1]).items() if "siidgm" in name
@@ -198,31 +272,89 @@ def test_a_search_tells_of_its_iterations_and_finds_what_it_finds_unwatched(page
     np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(found))), wanted)
 
 
-def test_a_stopped_search_ends_and_leaves_no_completion(page):
+def test_restarts_one_after_the_other_are_told_apart(page):
+    holes = [stroke("box", [(2, 2), (12, 12)]), stroke("box", [(180, 2), (190, 12)])]
+    request = asked(page, file_of(noise(64, 200)), *holes)
+    *_, (_, answers, _) = page[0].complete(request, ["again"])
+    captions = re.findall(r"<figcaption>([^<]*)</figcaption>", answers)
+    assert captions == [
+        f"{hole}{restart}iteration {iteration}"
+        for hole in ("", "hole 2, ")
+        for restart in ("", "restart 2, ")
+        for iteration in (0, 10)
+    ]
+
+
+def search_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "search"]
+
+
+def begin_endless_search(page):
+    """The answers of a search of hours, which is under way, and its thread."""
     request = asked(page, file_of(noise(64, 64)), BOX)
-    answers = page[0].complete(request, ["siidgm"], "somebody")
-    next(answers)
+    answers = page[0].complete(request, ["endless"], "somebody")
+    while "iteration" not in next(answers)[0]:
+        pass
+    (thread,) = search_threads()
+    return answers, thread
+
+
+def test_a_stopped_search_ends_and_leaves_no_completion(page):
+    answers, thread = begin_endless_search(page)
     page[0].stop("somebody")
     said = list(answers)
+    assert not thread.is_alive()
     assert "Stopped." in said[-1][0]
-    assert 'data-title="siidgm"' not in said[-1][1]
+    assert 'data-title="endless"' not in said[-1][1]
     page[0].stop("nobody")
 
 
 def test_whoever_leaves_ends_their_search(page):
-    request = asked(page, file_of(noise(64, 64)), BOX)
-    answers = page[0].complete(request, ["siidgm"], "somebody")
-    next(answers)
+    answers, thread = begin_endless_search(page)
     answers.close()
-    for thread in threading.enumerate():
-        if thread.name.startswith("search"):
-            thread.join(60)
-            assert not thread.is_alive()
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_stopping_ends_a_network_between_two_of_its_holes(page):
+    stopped = threading.Event()
+    method = page[0].methods["parallel_attention"]
+    seen = []
+
+    def stops_at_the_third(image, mask):
+        seen.append(image)
+        if len(seen) == 3:
+            stopped.set()
+        return method.inpaint(image, mask)
+
+    photo, missing = photos.read(file_of(noise(40, 400))), np.zeros([40, 400], bool)
+    missing[10:14, 10::40] = True  # Ten holes far from each other.
+    work = job.Job("a.png", photo, missing, page[1])
+    counting = dataclasses.replace(method, inpaint=stops_at_the_third)
+    assert list(work.run(counting, stopped)) == []
+    assert len(seen) == 3
+    before = work.html()
+    assert 'data-title="parallel_attention"' not in before
+    work.explain([method], stopped)
+    assert work.html() == before
+    # Nor is anything explained that is complete but no longer waited for.
+    stopped.clear()
+    list(work.run(method, stopped))
+    stopped.set()
+    work.explain([method], stopped)
+    assert "borrowed from" not in work.html()
+    stopped.clear()
+    work.explain([method], stopped)
+    assert work.html().count("to the source</figcaption>") == 2  # Of ten windows.
 
 
 def test_files_that_are_no_usable_photo_are_refused_in_plain_words(page):
     whole = file_of(noise(40, 50), "JPEG")
+    header = b"IHDR" + struct.pack(">II", 30_000, 30_000) + bytes([8, 2, 0, 0, 0])
+    small = file_of(noise(4, 4))
+    endless = small[:12] + header + struct.pack(">I", zlib.crc32(header)) + small[33:]
     wrong = {
+        "This photo is too large: over 100,000,000 pixels.": endless,
         "This file is empty.": b"",
         "This file is not a JPEG, PNG, BMP, GIF or WebP picture.": b"Dear Sir or Madam",
         "This file is damaged and cannot be opened": whole[: len(whole) // 2],
@@ -240,7 +372,7 @@ def test_a_cmyk_jpeg_is_taken_and_its_change_is_said(page):
     request = asked(
         page, file_of(Image.new("CMYK", (40, 40), (9, 99, 30, 5)), "JPEG"), BOX
     )
-    *_, (message, answers) = page[0].complete(request, ["mean_color"])
+    *_, (message, answers, _) = page[0].complete(request, ["mean_color"])
     assert "CMYK becomes RGB, without its colour profile" in message
     assert 'data-title="mean_color"' in answers
 
@@ -266,17 +398,18 @@ def test_requests_that_cannot_be_met_are_answered_in_plain_words(page):
             ["mean_color"],
         ),
         ("What was painted cannot be read", asked(page, usual, 7), ["mean_color"]),
+        ("What was painted cannot be read", "[" * 100_000, ["mean_color"]),
     ]
     for sentence, request, labels in wrong:
-        ((message, answers),) = page[0].complete(request, labels)
+        ((message, *answers),) = page[0].complete(request, labels)
         assert sentence in message and 'role="alert"' in message
-        assert answers == ""
+        assert answers == ["", ""]
 
 
 def test_names_of_files_cannot_bring_markup_into_the_page(page):
     name = '"><img src=x onerror=alert(1)>.png'
     request = asked(page, file_of(noise(30, 30)), BOX, name=name)
-    *_, (_, answers) = page[0].complete(request, ["mean_color"])
+    *_, (_, answers, _) = page[0].complete(request, ["mean_color"])
     assert "<img src=x" not in answers
 
 

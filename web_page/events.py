@@ -85,13 +85,15 @@ class Events:
           session: whose request it is, for `stop`.
 
         Yields:
-          (message, answers), HTML each.
+          (message, answers, running), HTML each: `running` is what is seen of a search
+          that runs. Answers are None where nothing has changed in them: they hold many
+          pictures.
         """
         stopped = self._stops[session] = threading.Event()
         try:
             yield from self._complete(edited, labels, stopped)
         except (RequestError, strokes.StrokesError, pictures.PhotoError) as error:
-            yield results.message(error, is_error=True), ""
+            yield results.message(error, is_error=True), "", ""
         finally:
             stopped.set()
             if self._stops.get(session) is stopped:
@@ -104,15 +106,15 @@ class Events:
             raise RequestError("Choose at least one method.")
         job = Job(name, photo, missing, self._finished)
         for method in methods:
-            yield results.message(f"{method.label} is at work ..."), job.html()
-            for news in job.run(method, stopped):
-                yield results.message(news), job.html()
+            yield results.message(f"{method.label} is at work ..."), job.html(), ""
+            for news, running in job.run(method, stopped):
+                yield results.message(news), None, running
             if stopped.is_set():
-                yield results.message("Stopped."), job.html()
+                yield results.message("Stopped."), job.html(), ""
                 return
-        yield results.message(job.summary()), job.html()
-        job.explain(methods)
-        yield results.message(job.summary()), job.html()
+        yield results.message(job.summary()), job.html(), ""
+        job.explain(methods, stopped)
+        yield results.message(job.summary()), job.html(), ""
 
     def _asked(self, edited):
         """(name of the file, Photo, missing bool [H, W]) of what the editor sent."""
@@ -120,12 +122,15 @@ class Events:
             asked = json.loads(edited)
             token = asked["photo"]
             painted = json.dumps(asked["strokes"])
+        except RecursionError:
+            raise strokes.StrokesError(strokes.UNREADABLE) from None
         except (ValueError, TypeError, KeyError):
             raise RequestError("Open a photo first, or take a sample.") from None
         file = self._opened.get(token) if isinstance(token, str) else None
         if file is None:
             raise RequestError(
-                "Open the photo again: this page does not keep photos for long."
+                "Open the photo again: this page does not keep photos for long. What is "
+                "painted stays."
                 if token
                 else "Open a photo first, or take a sample."
             )

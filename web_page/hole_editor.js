@@ -17,6 +17,8 @@ const COLOR = "#ff2d95";
 
 let photo = null; // {photo, width, height, shown, notes} from the server.
 let strokes = [];
+let earlier = []; // What `strokes` was before each change, for undo.
+let asked = 0; // Photos so far: only the answer to the last request counts.
 let current = null; // The stroke being drawn, and whose pointer draws it.
 let tool = "brush";
 
@@ -29,6 +31,7 @@ function tell(text, isError) {
 
 async function open(query, body, name) {
   tell("Opening ...");
+  const number = ++asked;
   let answer;
   try {
     const response = await fetch("photos?" + new URLSearchParams(query), {
@@ -40,14 +43,23 @@ async function open(query, body, name) {
   } catch {
     answer = { error: "The photo could not be sent. Is the server still running?" };
   }
+  if (number !== asked) return;
   if (answer.error) return tell(answer.error, true);
+  answer.name = name;
   picture.onload = () => {
+    // The server forgets photos: opened again, one keeps what was painted on it.
+    const again = photo && ["name", "width", "height"].every((k) => photo[k] === answer[k]);
     photo = answer;
-    strokes = [];
+    if (!again) strokes = earlier = [];
     current = null;
     find(".stage").hidden = false;
     find(".empty").hidden = true;
-    tell([`${name}: ${photo.width} x ${photo.height} pixels`, ...photo.notes].join("; "));
+    const size = `${name}: ${photo.width} x ${photo.height} pixels`;
+    tell([size, ...photo.notes, ...(strokes.length ? ["marks kept"] : [])].join("; "));
+    const { left, top, width, height } = find("form").elements;
+    [left.max, top.max] = [photo.width - 1, photo.height - 1];
+    [width.max, height.max] = [photo.width, photo.height];
+    canvas.setAttribute("aria-label", `The photo ${size}. ${find(".hint").textContent}`);
     fit();
   };
   picture.onerror = () => tell("The photo cannot be shown.", true);
@@ -56,7 +68,10 @@ async function open(query, body, name) {
 
 function openFile(file) {
   if (!file) return;
-  if (file.size > props.max_bytes) return tell(props.too_large, true);
+  if (file.size > props.max_bytes) {
+    asked++;
+    return tell(props.too_large, true);
+  }
   open({ name: file.name }, file, file.name);
 }
 
@@ -152,14 +167,22 @@ canvas.addEventListener("pointermove", (event) => {
   draw();
 });
 
-for (const end of ["pointerup", "pointercancel"]) {
-  canvas.addEventListener(end, (event) => {
-    if (!current || event.pointerId !== current.pointer) return;
-    strokes.push(current.stroke);
-    current = null;
-    draw();
-  });
-}
+canvas.addEventListener("pointerup", (event) => {
+  if (!current || event.pointerId !== current.pointer) return;
+  const { stroke } = current;
+  current = null;
+  const [first, last] = [stroke.points[0], stroke.points[stroke.points.length - 1]];
+  const empty = first[0] === last[0] || first[1] === last[1];
+  if (stroke.tool === "box" && empty) draw();
+  else change([...strokes, stroke]);
+});
+
+// The browser has taken the finger for something else, such as scrolling.
+canvas.addEventListener("pointercancel", (event) => {
+  if (!current || event.pointerId !== current.pointer) return;
+  current = null;
+  draw();
+});
 
 // ---------------------------------------------------------------- tools
 
@@ -172,13 +195,28 @@ for (const button of root.querySelectorAll("[data-tool]")) {
   });
 }
 
-find(".undo").addEventListener("click", () => {
-  strokes.pop();
+function change(next) {
+  earlier = [...earlier, strokes];
+  strokes = next;
   if (photo) draw();
+}
+
+find(".undo").addEventListener("click", () => {
+  if (!earlier.length) return;
+  strokes = earlier[earlier.length - 1];
+  earlier = earlier.slice(0, -1);
+  draw();
 });
 find(".clear").addEventListener("click", () => {
-  strokes = [];
-  if (photo) draw();
+  if (strokes.length) change([]);
+});
+
+find("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const value = (name) => Number(event.target.elements[name].value);
+  const [left, top] = [value("left"), value("top")];
+  const corner = [left + value("width"), top + value("height")];
+  change([...strokes, { tool: "box", width: 1, points: [[left, top], corner] }]);
 });
 
 new ResizeObserver(fit).observe(root);

@@ -43,7 +43,8 @@ class Job:
         self._finished = finished_files
         self._close_up = photo_figures.surroundings(missing)
         self._completed, self._seconds = {}, {}
-        self._windows = {}  # Label -> (image, mask, completed) of its network.
+        # Label -> first (image, mask, completed) of a network with attention.
+        self._windows = {}
         grey = pictures.with_grey_hole(photo.rgb, missing)
         self._cards = [
             results.Card("photo", self._urls(grey), f"{missing.mean():.1%} missing")
@@ -70,10 +71,11 @@ class Job:
 
         Args:
           method: completion.PhotoMethod.
-          stopped: threading.Event; once it is set a search ends, with no completion.
+          stopped: threading.Event; once it is set a search ends, and a network before
+            its next window, with no completion.
 
         Yields:
-          lines of news, whenever there is more to show.
+          (line of news, HTML of a search so far), whenever there is more to show.
         """
         if method.watch:
             yield from self._search(method, stopped)
@@ -81,8 +83,11 @@ class Job:
         windows = self._windows[method.label] = []
 
         def inpaint(image, mask):
+            if stopped.is_set():
+                raise _Stopped
             completed = method.inpaint(image, mask)
-            windows.append((image, mask, completed))
+            if method.attend and len(windows) < _EXPLAINED_WINDOWS:
+                windows.append((image, mask, completed))
             return completed
 
         self._complete(dataclasses.replace(method, inpaint=inpaint), stopped)
@@ -91,6 +96,8 @@ class Job:
         began = time.monotonic()
         try:
             completed = completion.complete(self._photo.rgb, self._missing, method)
+        except _Stopped:
+            return
         except (ValueError, tf.errors.OpError, MemoryError) as error:
             if not stopped.is_set():
                 note = _in_words(error)
@@ -115,11 +122,16 @@ class Job:
         def inpaint(image, mask):
             nonlocal window
             window += 1
+            restart, last = 0, np.inf
 
             def report(iteration, found, _):
+                nonlocal restart, last
                 if stopped.is_set():
                     raise _Stopped
-                news.put((window, iteration, images.compose(image[0], found, mask[0])))
+                # Restarts one after the other begin from 0 each.
+                restart, last = restart + (iteration <= last), iteration
+                picture = images.compose(image[0], found, mask[0])
+                news.put((window, restart, iteration, picture))
 
             return method.watch(image, mask, report)
 
@@ -135,16 +147,17 @@ class Job:
             [],
             small=True,
         )
-        self._sections.append(section)
         milestones, shown = [], 0.0
         while worker.is_alive() or not news.empty():
             try:
-                number, iteration, picture = news.get(timeout=0.1)
+                hole, restart, iteration, picture = news.get(timeout=0.1)
             except queue.Empty:
                 continue
             said = f"iteration {iteration}"
-            if number > 1:
-                said = f"hole {number}, {said}"
+            if restart > 1:
+                said = f"restart {restart}, {said}"
+            if hole > 1:
+                said = f"hole {hole}, {said}"
             latest = (said, pictures.float_url(picture))
             section.pictures = [*milestones, latest]
             if iteration in _MILESTONES:
@@ -152,17 +165,26 @@ class Job:
                 section.pictures = list(milestones)
             if time.monotonic() - shown > _SECONDS_BETWEEN:
                 shown = time.monotonic()
-                yield f"{method.label}: {said} of {method.watch.iterations}"
+                line = f"{method.label}: {said} of {method.watch.iterations}"
+                yield line, section.html()
         worker.join()
+        self._sections.append(section)
 
     # ------------------------------------------------------------ explaining
 
-    def explain(self, methods):
-        """Adds where attention looked, and the picture of all side by side."""
+    def explain(self, methods, stopped):
+        """Adds where attention looked, and the picture of all side by side.
+
+        Args:
+          methods: list of completion.PhotoMethod, those that were run.
+          stopped: threading.Event; once it is set nothing is added any more.
+        """
         for method in methods:
+            if stopped.is_set():
+                return
             if method.attend and method.label in self._completed:
                 self._explain_attention(method)
-        if len(self._completed) > 1:
+        if len(self._completed) > 1 and not stopped.is_set():
             png = photo_figures.side_by_side(
                 self._photo.rgb, self._missing, self._completed
             )
@@ -171,7 +193,7 @@ class Job:
 
     def _explain_attention(self, method):
         shown = []
-        for image, mask, completed in self._windows[method.label][:_EXPLAINED_WINDOWS]:
+        for image, mask, completed in self._windows[method.label]:
             offsets = method.attend(image, mask)
             if offsets is None:
                 return

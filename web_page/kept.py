@@ -23,12 +23,16 @@ class File:
 
 
 class KeptFiles:
-    """Files by token; the oldest give way."""
+    """Files by token; the oldest give way, by size and, whether asked for or not, by age.
+
+    Asking for a file does not make it stay longer.
+    """
 
     def __init__(self, max_bytes=MAX_BYTES, max_seconds=MAX_SECONDS):
-        self._files = collections.OrderedDict()
+        self._files = collections.OrderedDict()  # From old to new.
         self._max_bytes, self._max_seconds = max_bytes, max_seconds
         self._lock = threading.Lock()
+        self._timer = None  # Runs as long as there are files.
 
     def keep(self, name, data):
         """Keeps a file; returns its token."""
@@ -38,30 +42,31 @@ class KeptFiles:
             total = sum(len(file.data) for file in self._files.values())
             while total > self._max_bytes and len(self._files) > 1:
                 total -= len(self._files.popitem(last=False)[1].data)
-        self.forget_old()
+            if self._timer is None:
+                self._wait()
         return token
 
     def get(self, token):
         """The file of a token, or None."""
-        self.forget_old()
         with self._lock:
             return self._files.get(token)
 
-    def forget(self, tokens):
-        """Drops files."""
-        with self._lock:
-            for token in tokens:
-                self._files.pop(token, None)
+    def __len__(self):
+        return len(self._files)
 
-    def forget_old(self):
+    def _wait(self):
+        """Sets the timer for the oldest file's end."""
+        age = time.monotonic() - next(iter(self._files.values())).time
+        self._timer = threading.Timer(max(self._max_seconds - age, 0), self._forget_old)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _forget_old(self):
         """Drops what has been kept for too long."""
         oldest = time.monotonic() - self._max_seconds
         with self._lock:
-            self._files = collections.OrderedDict(
-                (token, file)
-                for token, file in self._files.items()
-                if file.time >= oldest
-            )
-
-    def __len__(self):
-        return len(self._files)
+            while self._files and next(iter(self._files.values())).time <= oldest:
+                self._files.popitem(last=False)
+            self._timer = None
+            if self._files:
+                self._wait()

@@ -42,7 +42,10 @@ def build(events, *, max_bytes, at_once):
     quick = [label for label, method in events.methods.items() if not method.watch]
 
     def complete(edited, chosen, request: gradio.Request):
-        yield from events.complete(edited, chosen, request.session_hash)
+        for said, shown, searched in events.complete(
+            edited, chosen, request.session_hash
+        ):
+            yield said, gradio.skip() if shown is None else shown, searched
 
     def stop(request: gradio.Request):
         events.stop(request.session_hash)
@@ -77,10 +80,11 @@ def build(events, *, max_bytes, at_once):
                     halt = gradio.Button("Stop", elem_id="stop", min_width=120)
                 message = gradio.HTML(elem_id="message")
         answers = gradio.HTML(elem_id="answers")
+        searching = gradio.HTML(elem_id="searching")
         running = run.click(
             complete,
             [editor, chosen],
-            [message, answers],
+            [message, answers, searching],
             js=_WITH_EDITOR,
             concurrency_limit=at_once,
             trigger_mode="once",

@@ -13,7 +13,11 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-MAX_BYTES = 2_000_000  # Of strokes as JSON: hours of painting.
+MAX_BYTES = 2_000_000  # Of strokes as JSON.
+MAX_POINTS = 20_000
+_MAX_DRAWN = 3e10  # Pixels, those painted over again counted again: about 10 seconds.
+TOO_MANY = "Too many strokes were painted; clear them and begin anew"
+UNREADABLE = "What was painted cannot be read; reload the page"
 _TOOLS = {"brush": 255, "box": 255, "eraser": 0}
 
 
@@ -28,11 +32,15 @@ def parse(text):
       StrokesError: no list of strokes, or too many.
     """
     if len(text) > MAX_BYTES:
-        raise StrokesError("Too many strokes were painted; clear them and begin anew")
+        raise StrokesError(TOO_MANY)
     try:
-        return [_checked(stroke) for stroke in json.loads(text)]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise StrokesError("What was painted cannot be read; reload the page") from None
+        strokes = [_checked(stroke) for stroke in json.loads(text)]
+    # A whole number of hundreds of digits is too large for a float.
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        raise StrokesError(UNREADABLE) from None
+    if sum(len(stroke["points"]) for stroke in strokes) > MAX_POINTS:
+        raise StrokesError(TOO_MANY)
+    return strokes
 
 
 def _checked(stroke):
@@ -57,25 +65,50 @@ def missing_pixels(strokes, height, width):
 
     Returns:
       bool [height, width].
+
+    Raises:
+      StrokesError: it would take too long.
     """
+    strokes = [_near(stroke, height, width) for stroke in strokes]
+    if sum(_drawn_pixels(stroke, height * width) for stroke in strokes) > _MAX_DRAWN:
+        raise StrokesError(TOO_MANY)
     canvas = Image.new("L", (width, height))
     draw = ImageDraw.Draw(canvas)
     for stroke in strokes:
-        level = _TOOLS[stroke["tool"]]
-        # Far outside nothing is seen, and drawing there could take for ever.
-        points = [
-            (min(max(x, -width), 2 * width), min(max(y, -height), 2 * height))
-            for x, y in stroke["points"]
-        ]
+        level, points = _TOOLS[stroke["tool"]], stroke["points"]
         if stroke["tool"] == "box":
             _draw_box(draw, points[0], points[-1], level)
         else:
-            _draw_line(draw, points, min(stroke["width"], 2 * (width + height)), level)
+            _draw_line(draw, points, stroke["width"], level)
     return np.array(canvas) > 0
 
 
+def _near(stroke, height, width):
+    """A stroke without what lies far outside, which nobody sees."""
+    points = [
+        (min(max(x, -width), 2 * width), min(max(y, -height), 2 * height))
+        for x, y in stroke["points"]
+    ]
+    return stroke | {
+        "width": min(stroke["width"], 2 * (width + height)),
+        "points": points,
+    }
+
+
+def _drawn_pixels(stroke, area):
+    """Pixels that drawing a stroke touches, about; of a photo of `area` pixels."""
+    points = np.array(stroke["points"])
+    if stroke["tool"] == "box":
+        return min(np.prod(np.abs(points[-1] - points[0])), area)
+    width = max(stroke["width"], 1)
+    steps = np.hypot(*np.diff(points, axis=0, prepend=points[:1]).T)
+    return np.minimum(width * (width + steps), area).sum()
+
+
 def _draw_box(draw, first, last, level):
-    """All pixels that the box between two corners touches."""
+    """All pixels that the box between two corners touches; of an empty box none."""
+    if first[0] == last[0] or first[1] == last[1]:
+        return
     (left, right), (top, bottom) = (
         (math.floor(min(ends)), math.ceil(max(ends)) - 1)
         for ends in zip(first, last, strict=True)
