@@ -18,12 +18,13 @@ In order: `WorkersError`, `Place`, `read_place`, `connect`, `lost`, `Team`,
 """
 
 import contextlib
+import ctypes
 import hashlib
 import json
 import os
 import signal
+import subprocess
 import sys
-import threading
 from typing import NamedTuple
 
 import keras
@@ -31,6 +32,23 @@ import tensorflow as tf
 
 # How long the first worker to start waits for the last one.
 START_SECONDS = 600
+
+# Ends this process if it still waits by then. A process of its own, since TensorFlow
+# holds Python's lock while it waits; its input ends with the wait, or with this process.
+_WATCHDOG = """
+import os, select, signal, sys
+parent, seconds, line = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+def end(said):
+    if os.getppid() == parent:
+        sys.stderr.write(said)
+        sys.stderr.flush()
+        os.kill(parent, signal.SIGINT)
+    os._exit(0)
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, lambda *_: end(""))
+if not select.select([sys.stdin], [], [], seconds)[0]:
+    end(line + "\\n")
+"""
 
 # What TensorFlow raises when another worker ends, hangs or cannot be reached.
 LOST = (
@@ -136,14 +154,15 @@ def _malformed(what):
     return WorkersError(f"TF_CONFIG {what}; it looks like {_EXAMPLE}")
 
 
-def connect(place, devices="auto"):
+def connect(place, devices="auto", seconds=START_SECONDS):
     """Meets the other workers; before TensorFlow does anything else in this process.
 
-    Ends the process, with one line, if they do not come within START_SECONDS.
+    Ends the process, with one line and exit status 2, if they do not come in time.
 
     Args:
       place: Place of this process.
       devices: "auto" for all its visible GPUs, "one" for one device.
+      seconds: how long to wait for the last of them.
 
     Returns:
       tf.distribute.MultiWorkerMirroredStrategy.
@@ -155,7 +174,7 @@ def connect(place, devices="auto"):
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
     own = place.addresses[place.index]
     try:
-        with _time_limit(place):
+        with _time_limit(place, seconds):
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (tf.errors.OpError, RuntimeError) as error:
         reason = str(getattr(error, "message", error)).splitlines()[0]
@@ -166,30 +185,33 @@ def connect(place, devices="auto"):
 
 
 @contextlib.contextmanager
-def _time_limit(place):
+def _time_limit(place, seconds):
     others = ", ".join(a for i, a in enumerate(place.addresses) if i != place.index)
-
-    def give_up():
-        print(
-            f"{place}: no answer within {START_SECONDS} s from all of {others}; start "
-            "every worker, with the same addresses in TF_CONFIG",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(2)  # TensorFlow would go on waiting.
-
+    line = (
+        f"{place}: no answer within {seconds} s from all of {others}; start every "
+        "worker, with the same addresses in TF_CONFIG"
+    )
     # Python's own handlers would not run before TensorFlow returns.
     handlers = {
         number: signal.signal(number, signal.SIG_DFL)
         for number in (signal.SIGTERM, signal.SIGINT)
     }
-    timer = threading.Timer(START_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
+    # By C's own exit, whose status is the signal's number, 2: the first process of a
+    # container would ignore what is left to the default, SIGKILL by its children too.
+    libc = ctypes.CDLL(None)
+    libc.signal.argtypes = [ctypes.c_int, ctypes.c_void_p]
+    libc.signal.restype = ctypes.c_void_p
+    libc.signal(signal.SIGINT, ctypes.cast(libc._exit, ctypes.c_void_p))
+    watchdog = subprocess.Popen(
+        [sys.executable, "-ISc", _WATCHDOG, str(os.getpid()), str(seconds), line],
+        stdin=subprocess.PIPE,
+    )
     try:
         yield
     finally:
-        timer.cancel()
+        watchdog.kill()  # First: from here on SIGINT is Python's again.
+        watchdog.wait()
+        watchdog.stdin.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
 
