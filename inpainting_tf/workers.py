@@ -11,10 +11,10 @@ Every worker takes the same steps, on its own examples of each batch. Worker 0, 
 a run goes on from reaches the others through `Team.share`.
 
 Inputs: TF_CONFIG. Outputs: a strategy, and a `Team` by which the workers agree. A worker
-that is gone ends the others within half a minute: TensorFlow raises what `LOST` lists.
+that is gone ends the others within half a minute: TensorFlow raises what `is_lost` knows.
 
-In order: `WorkersError`, `Place`, `read_place`, `connect`, `lost`, `Team`,
-`ALONE`.
+In order: `WorkersError`, `Place`, `read_place`, `own_gpus`, `connect`, `check_devices`,
+`is_lost`, `lost`, `Team`, `ALONE`.
 """
 
 import contextlib
@@ -29,6 +29,7 @@ from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from tensorflow.python.eager import context  # The workers' notes have no public name.
 
 # How long the first worker to start waits for the last one.
 START_SECONDS = 600
@@ -51,7 +52,7 @@ if not select.select([sys.stdin], [], [], seconds)[0]:
 """
 
 # What TensorFlow raises when another worker ends, hangs or cannot be reached.
-LOST = (
+_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -116,7 +117,7 @@ def read_place(text):
             raise _malformed(f'has no list of addresses for "{job}"')
         for address in addresses:
             host, _, port = str(address).rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise _malformed(f'has the address "{address}", not host:port')
     chiefs = cluster.get("chief", [])
     if len(chiefs) > 1:
@@ -135,12 +136,12 @@ def _index(task, cluster):
         if isinstance(task, dict)
         else (None, None)
     )
-    if kind not in cluster:
+    if not isinstance(kind, str) or kind not in cluster:
         raise _malformed(f'has a "task" whose "type" is none of {sorted(cluster)}')
-    try:
+    if isinstance(index, str) and index.isdecimal():
         index = int(index)  # Schedulers often quote it.
-    except (TypeError, ValueError):
-        raise _malformed('has a "task" without a whole number as "index"') from None
+    if type(index) is not int:
+        raise _malformed('has a "task" without a whole number as "index"')
     count = len(cluster[kind])
     if not 0 <= index < count:
         raise _malformed(
@@ -152,6 +153,12 @@ def _index(task, cluster):
 
 def _malformed(what):
     return WorkersError(f"TF_CONFIG {what}; it looks like {_EXAMPLE}")
+
+
+def own_gpus(devices="auto"):
+    """The GPUs that this process trains on; devices: as of `connect`."""
+    found = tf.config.get_visible_devices("GPU")
+    return found[:1] if devices == "one" else found
 
 
 def connect(place, devices="auto", seconds=START_SECONDS):
@@ -168,20 +175,64 @@ def connect(place, devices="auto", seconds=START_SECONDS):
       tf.distribute.MultiWorkerMirroredStrategy.
 
     Raises:
-      WorkersError: the own address cannot be used, or another worker fails meanwhile.
+      WorkersError: the own address cannot be used, another worker fails meanwhile, or
+        they have not all the same number of devices.
     """
-    if devices == "one":
-        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
+    tf.config.set_visible_devices(own_gpus(devices), "GPU")
     own = place.addresses[place.index]
     try:
         with _time_limit(place, seconds):
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+            found = _exchange(place, _describe(strategy.extended.worker_devices))
     except (tf.errors.OpError, RuntimeError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
+        reason = str(getattr(error, "message", error)).strip().partition("\n")[0]
         raise WorkersError(
             f"{place} cannot begin ({reason}); is {own} free on this machine, and do "
             "the workers reach each other?"
         ) from None
+    check_devices(found)
+    return strategy
+
+
+def _describe(devices):
+    """Kind and number of some devices in words: "1 GPU", "8 GPUs"."""
+    kind = tf.DeviceSpec.from_string(devices[0]).device_type
+    return f"{len(devices)} {kind}{'s' * (len(devices) > 1)}"
+
+
+def _exchange(place, text):
+    """Texts of all workers, by number; each gives its own.
+
+    By notes at worker 0. A sum over all, as `Team` takes, would wait for ever where the
+    numbers of devices are different.
+    """
+    limit = 60_000  # Milliseconds.
+    notes = context.context()
+    notes.set_config_key_value(f"inpainting_tf/devices/{place.index}", text)
+    found = [
+        notes.get_config_key_value(f"inpainting_tf/devices/{index}", limit)
+        for index in range(len(place.addresses))
+    ]
+    # Whoever refuses what it reads ends, and with worker 0 the notes.
+    notes.wait_at_barrier("inpainting_tf/devices", limit)
+    return found
+
+
+def check_devices(found):
+    """Makes sure that all workers have the same devices.
+
+    Args:
+      found: what each worker has, in words.
+
+    Raises:
+      WorkersError: naming the first that has others than worker 0.
+    """
+    for index, devices in enumerate(found):
+        if devices != found[0]:
+            raise WorkersError(
+                f"worker {index} has {devices}, worker 0 has {found[0]}; all need the "
+                "same: CUDA_VISIBLE_DEVICES or --devices=one leaves some of them out"
+            )
 
 
 @contextlib.contextmanager
@@ -216,9 +267,19 @@ def _time_limit(place, seconds):
             signal.signal(number, handler)
 
 
+def is_lost(error):
+    """Whether a TensorFlow error says that another worker is gone.
+
+    GPUs' own collectives may say so as an error of any kind, by their name alone.
+    """
+    vague = isinstance(error, (tf.errors.InternalError, tf.errors.UnknownError))
+    named = any(word in str(error.message) for word in ("NCCL", "nccl", "ollective"))
+    return isinstance(error, _LOST) or (vague and named)
+
+
 def lost(place, error):
-    """The line that says why a worker stops whose TensorFlow raised one of LOST."""
-    reason = str(error.message).strip().splitlines()
+    """The line that says why a worker stops whose TensorFlow raised such an error."""
+    reason = str(error.message).strip().splitlines() or [type(error).__name__]
     # Where it begins, and not the way that it took.
     reason = next((x for x in reason if "ollective" in x or "RPC" in x), reason[0])
     return (
