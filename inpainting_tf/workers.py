@@ -13,8 +13,8 @@ a run goes on from reaches the others through `Team.share`.
 Inputs: TF_CONFIG. Outputs: a strategy, and a `Team` by which the workers agree. A worker
 that is gone ends the others within half a minute: TensorFlow raises what `is_lost` knows.
 
-In order: `WorkersError`, `Place`, `read_place`, `own_gpus`, `connect`, `check_devices`,
-`is_lost`, `lost`, `Team`, `ALONE`.
+In order: `WorkersError`, `Place`, `read_place`, `own_gpus`, `connect`, `exchange`,
+`check_devices`, `is_lost`, `lost`, `Team`, `ALONE`.
 """
 
 import contextlib
@@ -183,7 +183,9 @@ def connect(place, devices="auto", seconds=START_SECONDS):
     try:
         with _time_limit(place, seconds):
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
-            found = _exchange(place, _describe(strategy.extended.worker_devices))
+            found = exchange(
+                place, "devices", _describe(strategy.extended.worker_devices)
+            )
     except (tf.errors.OpError, RuntimeError) as error:
         reason = str(getattr(error, "message", error)).strip().partition("\n")[0]
         raise WorkersError(
@@ -200,21 +202,21 @@ def _describe(devices):
     return f"{len(devices)} {kind}{'s' * (len(devices) > 1)}"
 
 
-def _exchange(place, text):
-    """Texts of all workers, by number; each gives its own.
+def exchange(place, topic, text):
+    """Texts of all workers, by number; each gives its own, once for a topic.
 
     By notes at worker 0. A sum over all, as `Team` takes, would wait for ever where the
     numbers of devices are different.
     """
     limit = 60_000  # Milliseconds.
-    notes = context.context()
-    notes.set_config_key_value(f"inpainting_tf/devices/{place.index}", text)
+    notes, topic = context.context(), f"inpainting_tf/{topic}"
+    notes.set_config_key_value(f"{topic}/{place.index}", text)
     found = [
-        notes.get_config_key_value(f"inpainting_tf/devices/{index}", limit)
+        notes.get_config_key_value(f"{topic}/{index}", limit)
         for index in range(len(place.addresses))
     ]
     # Whoever refuses what it reads ends, and with worker 0 the notes.
-    notes.wait_at_barrier("inpainting_tf/devices", limit)
+    notes.wait_at_barrier(topic, limit)
     return found
 
 
@@ -333,20 +335,35 @@ class Team:
         Raises:
           WorkersError: by every worker, naming those that differ from the chief.
         """
-        if self.count == 1:
-            return
-        table = [[0] * self.count for _ in facts]
-        for row, text in zip(table, facts.values(), strict=True):
-            digest = hashlib.sha256(text.encode()).digest()
-            row[self.place.index] = int.from_bytes(digest[:7], "big")
-        table = self._sum(tf.constant(table, tf.int64)).numpy()
-        for name, row in zip(facts, table, strict=True):
-            others = [str(i) for i, value in enumerate(row) if value != row[0]]
+        for name, others in self._differing(facts).items():
             if others:
                 raise WorkersError(
                     f"other {name} in worker {', '.join(others)} than in worker 0; run "
                     "the same command, on the same data, everywhere"
                 )
+
+    def drifted(self, model):
+        """Numbers, as texts, of the workers whose weights are not the chief's."""
+        if self.count == 1:
+            return []
+        digest = hashlib.sha256()
+        for variable in model.variables:
+            digest.update(tf.convert_to_tensor(variable).numpy().tobytes())
+        return self._differing({"weights": digest.hexdigest()})["weights"]
+
+    def _differing(self, facts):
+        """For each fact the workers, as texts, in which it is not as in the chief."""
+        if self.count == 1:
+            return {}
+        table = [[0] * self.count for _ in facts]
+        for row, text in zip(table, facts.values(), strict=True):
+            digest = hashlib.sha256(text.encode()).digest()
+            row[self.place.index] = int.from_bytes(digest[:7], "big")
+        table = self._sum(tf.constant(table, tf.int64)).numpy()
+        return {
+            name: [str(i) for i, value in enumerate(row) if value != row[0]]
+            for name, row in zip(facts, table, strict=True)
+        }
 
     def share(self, model, *numbers):
         """Gives every worker the chief's weights and optimizers.
