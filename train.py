@@ -29,6 +29,7 @@ from inpainting_tf import (
     data,
     following,
     masks,
+    meeting,
     run_folder,
     sources,
     training,
@@ -236,10 +237,10 @@ def join_workers():
         strategy = training.choose_strategy(FLAGS.devices)
         check_replicas(strategy.num_replicas_in_sync, "add --devices=one")
         return workers.ALONE, strategy
-    own = len(workers.own_gpus(FLAGS.devices)) or 1
+    own = len(meeting.own_gpus(FLAGS.devices)) or 1
     check_replicas(own * len(place.addresses), "leave it out with TF_CONFIG")
     training.say(f"{place}: waiting for all of {', '.join(place.addresses)}")
-    strategy = workers.connect(place, FLAGS.devices)
+    strategy = meeting.connect(place, FLAGS.devices)
     return workers.Team(place, strategy), strategy
 
 

@@ -22,10 +22,10 @@ import tensorflow as tf
 from programs import ROOT, SMALL_RUN, entries, weights, without_speed
 
 from inpainting_tf import data
+from inpainting_tf.meeting import check_devices
 from inpainting_tf.workers import (
     Place,
     WorkersError,
-    check_devices,
     is_lost,
     lost,
     read_place,
@@ -212,8 +212,8 @@ def test_a_malformed_tf_config_is_refused_in_one_line(text, fault):
 
 def test_a_worker_alone_gives_up_in_one_line():
     program = (
-        "import os; from inpainting_tf import workers; "
-        "workers.connect(workers.read_place(os.environ['TF_CONFIG']), seconds=2)"
+        "import os; from inpainting_tf import meeting, workers; "
+        "meeting.connect(workers.read_place(os.environ['TF_CONFIG']), seconds=2)"
     )
     clusters = [free_addresses(2), free_addresses(2)]
     processes = [
@@ -232,9 +232,9 @@ def test_a_worker_alone_gives_up_in_one_line():
 
 def test_workers_tell_each_other_and_all_refuse_unequal_devices():
     program = (
-        "import os, sys; from inpainting_tf import workers; "
-        "place = workers.read_place(os.environ['TF_CONFIG']); workers.connect(place); "
-        "workers.check_devices(workers.exchange(place, 'test', sys.argv[1]))"
+        "import os, sys; from inpainting_tf import meeting, workers; "
+        "place = workers.read_place(os.environ['TF_CONFIG']); meeting.connect(place); "
+        "meeting.check_devices(meeting.exchange(place, 'test', sys.argv[1]))"
     )
     cluster = {"worker": free_addresses(2)}
     processes = [
