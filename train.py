@@ -29,6 +29,7 @@ from inpainting_tf import (
     data,
     following,
     masks,
+    meeting,
     run_folder,
     sources,
     training,
@@ -206,6 +207,25 @@ def try_holes(model, draw_mask, count=4):
     model.call(tf.zeros([count, size, size, 3]), holes)
 
 
+def check_replicas(count, way_out):
+    """Refuses flags that do not go with so many devices.
+
+    Args:
+      count: number of devices, of all workers together.
+      way_out: what to do about --jit_compile.
+
+    Raises:
+      UsageError: naming the flag.
+    """
+    if FLAGS.batch_size % count:
+        raise UsageError(
+            f"--batch_size={FLAGS.batch_size} cannot be shared equally by "
+            f"{count} devices"
+        )
+    if FLAGS.jit_compile and count > 1:
+        raise UsageError(f"--jit_compile works on one device; {way_out}")
+
+
 def join_workers():
     """Meets the other workers, where TF_CONFIG names some.
 
@@ -214,9 +234,13 @@ def join_workers():
     """
     place = workers.read_place(os.environ.get("TF_CONFIG"))
     if place is None:
-        return workers.ALONE, training.choose_strategy(FLAGS.devices)
+        strategy = training.choose_strategy(FLAGS.devices)
+        check_replicas(strategy.num_replicas_in_sync, "add --devices=one")
+        return workers.ALONE, strategy
+    own = len(meeting.own_gpus(FLAGS.devices)) or 1
+    check_replicas(own * len(place.addresses), "leave it out with TF_CONFIG")
     training.say(f"{place}: waiting for all of {', '.join(place.addresses)}")
-    strategy = workers.connect(place, FLAGS.devices)
+    strategy = meeting.connect(place, FLAGS.devices)
     return workers.Team(place, strategy), strategy
 
 
@@ -252,13 +276,6 @@ def run():
     if FLAGS.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.mixed_precision.set_dtype_policy(FLAGS.precision)
-    if FLAGS.batch_size % strategy.num_replicas_in_sync:
-        raise UsageError(
-            f"--batch_size={FLAGS.batch_size} cannot be shared equally by "
-            f"{strategy.num_replicas_in_sync} devices"
-        )
-    if FLAGS.jit_compile and strategy.num_replicas_in_sync > 1:
-        raise UsageError("--jit_compile works on one device; add --devices=one")
 
     # What can be refused without the data comes before it: opening may mean a download.
     bank = data_flags.load_mask_bank()
@@ -380,9 +397,9 @@ def main(_):
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         sys.exit(run())
-    except workers.LOST as error:
+    except tf.errors.OpError as error:
         place = workers.read_place(os.environ.get("TF_CONFIG"))
-        if place is None:
+        if place is None or not workers.is_lost(error):
             raise
         refuse("train.py", workers.lost(place, error))
     except (ValueError, training.TrainingStopped) as error:

@@ -376,6 +376,7 @@ class DCGAN(keras.Model):
         step = tf.cast(self.generator_optimizer.iterations, tf.int32)
         seed = tf.constant([self.seed, _TRAINING_STREAM], tf.int32)
         seed = tf.random.fold_in(seed, step, alg="philox")
+        seed = tf.random.fold_in(seed, 0, alg="philox")  # Runs have begun with it.
         return own_rows(self._draw_z(seed, count * replicas), count)
 
     def _draw_z(self, seed, count):

@@ -228,7 +228,8 @@ def batches(
     numbered = tf.data.Dataset.zip(positions, pixels)
     # Endless for tf.distribute too, whose workers else ask each other before each batch
     # whether they have one.
-    return _batched(numbered.map(example, tf.data.AUTOTUNE), own).repeat()
+    ready = 2 * share.count
+    return _batched(numbered.map(example, tf.data.AUTOTUNE), own, ready).repeat()
 
 
 def fixed_batches(source, loader, draw_mask, *, size, batch_size, seed, count):
@@ -248,7 +249,8 @@ def fixed_batches(source, loader, draw_mask, *, size, batch_size, seed, count):
     indices = tf.data.Dataset.range(min(count, len(source)))
     pixels = _load_images(source, loader, indices, size)
     numbered = tf.data.Dataset.zip(indices, pixels)
-    return _batched(numbered.map(example, tf.data.AUTOTUNE), batch_size, partial=True)
+    examples = numbered.map(example, tf.data.AUTOTUNE)
+    return _batched(examples, batch_size, ready=2, partial=True)
 
 
 def _example_seed(seed, position):
@@ -262,9 +264,10 @@ def _masked_example(pixels, seed, draw_mask):
     return {"image": pixels, "mask": mask, "box": box}
 
 
-def _batched(examples, batch_size, partial=False):
+def _batched(examples, batch_size, ready, partial=False):
+    """Batches, `ready` of them ahead of whoever takes them."""
     dataset = examples.batch(batch_size, drop_remainder=not partial)
     # Pixels travel as bytes and become floats only here, a quarter of the memory.
     return dataset.map(
         lambda batch: {**batch, "image": images.to_float(batch["image"])}
-    ).prefetch(2)
+    ).prefetch(ready)

@@ -6,7 +6,7 @@ the same in all workers, so that both loops meet in the same order at
 
 1. `team.share`, before the first step and after each rollback,
 2. every step, which adds up gradients and the wishes to stop,
-3. `agreement.settle`, after each validation (the chief's alone),
+3. `agreement.settle`, after each validation (the chief's alone): it compares weights too,
 4. `team.wait`, at the end: the chief's last checkpoint is written by then.
 
 Inputs: the arguments of `training.train` that are no matter of keeping a run.
@@ -73,7 +73,7 @@ def follow(
                 continue
             pending = []
             if schedule.validates(step):
-                agreement.settle()
+                agreement.settle(model)
         stopped = agreement.signal() if agreement.reached() else None
         if stopped is not None:
             finite_values(pending, step, _kept)

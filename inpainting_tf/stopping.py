@@ -5,6 +5,8 @@ In order: `Abandoned`, `StopSignals`, `Agreement`.
 
 import signal
 
+from inpainting_tf.progress import say
+
 
 class Abandoned(Exception):
     """A stop was asked for during a validation, which may take longer than allowed."""
@@ -55,7 +57,7 @@ class Agreement:
         """
         self._team = team
         self._stop = stop
-        self._settled = False
+        self._settled = self._warned = False
         self._last = self._before = None
 
     @property
@@ -67,9 +69,20 @@ class Agreement:
         """Takes what the step at hand tells: the share of workers that were asked."""
         self._before, self._last = self._last, share
 
-    def settle(self):
-        """Asks all workers outside of a step; each has to call it."""
+    def settle(self, model):
+        """Asks all workers outside of a step; each has to call it.
+
+        The chief warns if the workers' weights are no longer the same.
+        """
         self._settled = self._team.any(self.asked)
+        others = self._team.drifted(model)
+        if others and self._team.is_chief and not self._warned:
+            self._warned = True
+            say(
+                f"WARNING: other weights in worker {', '.join(others)} than in worker 0, "
+                "which counts; unlike machines round differently: use machines of one "
+                "kind, or run the same command again to begin alike"
+            )
 
     def reached(self):
         """Whether to stop now; the same for all workers after the same step."""

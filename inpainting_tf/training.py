@@ -421,7 +421,7 @@ def _train(
                     except Abandoned:  # The next process does it.
                         log.scalars(step, values)
                         pending = []
-                        agreement.settle()
+                        agreement.settle(model)
                         break
                     values |= measured
                     best = values.get("validation/psnr", -math.inf) > best_before
@@ -435,7 +435,7 @@ def _train(
                 if due_checkpoint or best:
                     save(best)
                 if due_validation:
-                    agreement.settle()
+                    agreement.settle(model)
                 pending = []
                 began = time.monotonic()
             stopped = agreement.signal() if agreement.reached() else None

@@ -10,30 +10,22 @@ Every worker takes the same steps, on its own examples of each batch. Worker 0, 
 (the task of type "chief", where there is one), alone reads and writes the run folder: what
 a run goes on from reaches the others through `Team.share`.
 
-Inputs: TF_CONFIG. Outputs: a strategy, and a `Team` by which the workers agree. A worker
-that is gone ends the others within half a minute: TensorFlow raises what `LOST` lists.
+Inputs: TF_CONFIG. Outputs: a `Place`, and a `Team` by which the workers agree. A worker
+that is gone ends the others within half a minute: TensorFlow raises what `is_lost` knows.
 
-In order: `WorkersError`, `Place`, `read_place`, `connect`, `lost`, `Team`,
-`ALONE`.
+In order: `WorkersError`, `Place`, `read_place`, `is_lost`, `lost`, `Team`, `ALONE`. How
+they come together: `meeting`.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import signal
-import sys
-import threading
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
-# How long the first worker to start waits for the last one.
-START_SECONDS = 600
-
 # What TensorFlow raises when another worker ends, hangs or cannot be reached.
-LOST = (
+_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -98,7 +90,7 @@ def read_place(text):
             raise _malformed(f'has no list of addresses for "{job}"')
         for address in addresses:
             host, _, port = str(address).rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise _malformed(f'has the address "{address}", not host:port')
     chiefs = cluster.get("chief", [])
     if len(chiefs) > 1:
@@ -117,12 +109,12 @@ def _index(task, cluster):
         if isinstance(task, dict)
         else (None, None)
     )
-    if kind not in cluster:
+    if not isinstance(kind, str) or kind not in cluster:
         raise _malformed(f'has a "task" whose "type" is none of {sorted(cluster)}')
-    try:
+    if isinstance(index, str) and index.isdecimal():
         index = int(index)  # Schedulers often quote it.
-    except (TypeError, ValueError):
-        raise _malformed('has a "task" without a whole number as "index"') from None
+    if type(index) is not int:
+        raise _malformed('has a "task" without a whole number as "index"')
     count = len(cluster[kind])
     if not 0 <= index < count:
         raise _malformed(
@@ -136,67 +128,19 @@ def _malformed(what):
     return WorkersError(f"TF_CONFIG {what}; it looks like {_EXAMPLE}")
 
 
-def connect(place, devices="auto"):
-    """Meets the other workers; before TensorFlow does anything else in this process.
+def is_lost(error):
+    """Whether a TensorFlow error says that another worker is gone.
 
-    Ends the process, with one line, if they do not come within START_SECONDS.
-
-    Args:
-      place: Place of this process.
-      devices: "auto" for all its visible GPUs, "one" for one device.
-
-    Returns:
-      tf.distribute.MultiWorkerMirroredStrategy.
-
-    Raises:
-      WorkersError: the own address cannot be used, or another worker fails meanwhile.
+    GPUs' own collectives may say so as an error of any kind, by their name alone.
     """
-    if devices == "one":
-        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:1], "GPU")
-    own = place.addresses[place.index]
-    try:
-        with _time_limit(place):
-            return tf.distribute.MultiWorkerMirroredStrategy()
-    except (tf.errors.OpError, RuntimeError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
-        raise WorkersError(
-            f"{place} cannot begin ({reason}); is {own} free on this machine, and do "
-            "the workers reach each other?"
-        ) from None
-
-
-@contextlib.contextmanager
-def _time_limit(place):
-    others = ", ".join(a for i, a in enumerate(place.addresses) if i != place.index)
-
-    def give_up():
-        print(
-            f"{place}: no answer within {START_SECONDS} s from all of {others}; start "
-            "every worker, with the same addresses in TF_CONFIG",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(2)  # TensorFlow would go on waiting.
-
-    # Python's own handlers would not run before TensorFlow returns.
-    handlers = {
-        number: signal.signal(number, signal.SIG_DFL)
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
-    timer = threading.Timer(START_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    vague = isinstance(error, (tf.errors.InternalError, tf.errors.UnknownError))
+    named = any(word in str(error.message) for word in ("NCCL", "nccl", "ollective"))
+    return isinstance(error, _LOST) or (vague and named)
 
 
 def lost(place, error):
-    """The line that says why a worker stops whose TensorFlow raised one of LOST."""
-    reason = str(error.message).strip().splitlines()
+    """The line that says why a worker stops whose TensorFlow raised such an error."""
+    reason = str(error.message).strip().splitlines() or [type(error).__name__]
     # Where it begins, and not the way that it took.
     reason = next((x for x in reason if "ollective" in x or "RPC" in x), reason[0])
     return (
@@ -220,7 +164,7 @@ class Team:
         """
         Args:
           place: Place of this process; None for one that trains alone.
-          strategy: what `connect` returned.
+          strategy: what `meeting.connect` returned.
         """
         self.place = place
         self.count = len(place.addresses) if place else 1
@@ -250,20 +194,35 @@ class Team:
         Raises:
           WorkersError: by every worker, naming those that differ from the chief.
         """
-        if self.count == 1:
-            return
-        table = [[0] * self.count for _ in facts]
-        for row, text in zip(table, facts.values(), strict=True):
-            digest = hashlib.sha256(text.encode()).digest()
-            row[self.place.index] = int.from_bytes(digest[:7], "big")
-        table = self._sum(tf.constant(table, tf.int64)).numpy()
-        for name, row in zip(facts, table, strict=True):
-            others = [str(i) for i, value in enumerate(row) if value != row[0]]
+        for name, others in self._differing(facts).items():
             if others:
                 raise WorkersError(
                     f"other {name} in worker {', '.join(others)} than in worker 0; run "
                     "the same command, on the same data, everywhere"
                 )
+
+    def drifted(self, model):
+        """Numbers, as texts, of the workers whose weights are not the chief's."""
+        if self.count == 1:
+            return []
+        digest = hashlib.sha256()
+        for variable in model.variables:
+            digest.update(tf.convert_to_tensor(variable).numpy().tobytes())
+        return self._differing({"weights": digest.hexdigest()})["weights"]
+
+    def _differing(self, facts):
+        """For each fact the workers, as texts, in which it is not as in the chief."""
+        if self.count == 1:
+            return {}
+        table = [[0] * self.count for _ in facts]
+        for row, text in zip(table, facts.values(), strict=True):
+            digest = hashlib.sha256(text.encode()).digest()
+            row[self.place.index] = int.from_bytes(digest[:7], "big")
+        table = self._sum(tf.constant(table, tf.int64)).numpy()
+        return {
+            name: [str(i) for i, value in enumerate(row) if value != row[0]]
+            for name, row in zip(facts, table, strict=True)
+        }
 
     def share(self, model, *numbers):
         """Gives every worker the chief's weights and optimizers.

@@ -134,6 +134,14 @@ def test_z_is_uniform_in_the_cube_and_new_at_every_step():
     assert len(np.unique(z[..., 0])) == 3 * 32
 
 
+def test_z_of_a_step_stays_what_it_was():
+    """Recorded when runs first began with it: a run goes on with the same numbers."""
+    gan = small_gan(seed=7)
+    gan.generator_optimizer.iterations.assign(3)
+    drawn = gan._draw_training_z(5)[4, -3:] * 2.0**23
+    np.testing.assert_array_equal(drawn, [-6206812, -8136595, -33566])
+
+
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graph_and_xla_draw_the_same_z_as_eager(jit_compile):
     gan = small_gan(seed=11)
