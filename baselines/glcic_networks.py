@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import images
-from inpainting_tf.convolutions import Conv2D
+from inpainting_tf.convolutions import Conv2D, Conv2DTranspose
 from inpainting_tf.layers import (
     BatchNormalization,
     scaled_channels,
@@ -78,7 +78,7 @@ class CompletionNetwork(keras.Model):
             return _Block(convolution, random_scales, name=name)
 
         def enlarging_block(name, channels):
-            convolution = layers.Conv2DTranspose(
+            convolution = Conv2DTranspose(
                 scaled(channels), 4, strides=2, padding="same", use_bias=False
             )
             return _Block(convolution, random_scales, name=name)

@@ -1,16 +1,14 @@
-"""Convolutions with gradients that are fast on CPUs: dilated, and of doubled pixels.
+"""Convolutions that CPUs are fast at, in little memory: dilated, and enlarging ones.
 
 Inputs `[B, H, W, C]`, any value range; results are Keras's, up to rounding.
 """
-
-import functools
 
 import keras
 import tensorflow as tf
 
 from inpainting_tf.layers import sizes
 
-# Larger pictures are doubled strip by strip.
+# Larger pictures are enlarged strip by strip.
 PIXELS_PER_STRIP = 2**15
 
 
@@ -94,7 +92,7 @@ class DoublingConv2D(Conv2D):
 
     def convolution_op(self, inputs, kernel):
         """Overrides Keras's; zeros beyond the borders ("same"), stride 1."""
-        _, height, width, _ = sizes(inputs)
+        width = sizes(inputs)[2]
         kernel = tf.convert_to_tensor(kernel)
         # From both pixels of a pair: where the kernel meets the one or the other.
         for axis in (0, 1):
@@ -107,19 +105,47 @@ class DoublingConv2D(Conv2D):
             shape = [sizes(x)[0], 2 * rows, 2 * width, self.filters]
             return tf.nn.conv2d_transpose(x, kernel, shape, 2, "SAME")
 
-        # TensorFlow unrolls a whole picture on CPUs, to sixteen times its size.
-        fits = height * width <= PIXELS_PER_STRIP
-        in_strips = functools.partial(
-            _in_strips, enlarged, inputs, reach=(self.kernel_size[0] + 1) // 4
-        )
-        if tf.is_tensor(fits):
-            return tf.cond(fits, lambda: enlarged(inputs, height), in_strips)
-        return enlarged(inputs, height) if fits else in_strips()
+        reach = (self.kernel_size[0] + 1) // 4
+        return _strip_by_strip(enlarged, inputs, reach)
 
     def compute_output_shape(self, input_shape):
         """Overrides Keras's, for symbolic inputs."""
         batch, *sides, _ = input_shape
         return batch, *(None if n is None else 2 * n for n in sides), self.filters
+
+
+@keras.saving.register_keras_serializable(package="inpainting_tf")
+class Conv2DTranspose(keras.layers.Conv2DTranspose):
+    """Keras's layer, which takes large pictures strip by strip.
+
+    Where it doubles the sides by a 4 x 4 kernel; others are Keras's as they are.
+    """
+
+    def call(self, inputs):
+        """Overrides Keras's, with its results up to rounding."""
+        doubles = (self.kernel_size, self.strides) == ((4, 4), (2, 2))
+        same = self.padding == "same" and self.output_padding is None
+        if not (doubles and same and self.data_format == "channels_last"):
+            return super().call(inputs)
+        enlarge = super().call  # Bias and activation meet every pixel alone.
+        return _strip_by_strip(lambda x, _: enlarge(x), inputs, reach=1)
+
+
+def _strip_by_strip(enlarged, x, reach):
+    """`enlarged` of pictures, or of strips of large ones.
+
+    For a transposed convolution TensorFlow unrolls a whole picture on CPUs, to as many
+    times its size as the kernel has elements.
+
+    Args: see `_in_strips`.
+    """
+    _, height, width, _ = sizes(x)
+    fits = height * width <= PIXELS_PER_STRIP
+    if tf.is_tensor(fits):
+        return tf.cond(
+            fits, lambda: enlarged(x, height), lambda: _in_strips(enlarged, x, reach)
+        )
+    return enlarged(x, height) if fits else _in_strips(enlarged, x, reach)
 
 
 def _in_strips(enlarged, x, reach):

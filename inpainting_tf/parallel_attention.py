@@ -27,7 +27,7 @@ from keras import layers
 
 from inpainting_tf import health, images, losses, masks
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
-from inpainting_tf.convolutions import Conv2D
+from inpainting_tf.convolutions import Conv2D, Conv2DTranspose
 from inpainting_tf.layers import leaky_relu, scaled_channels, through
 from inpainting_tf.optimization import (
     adam,
@@ -49,9 +49,7 @@ def _convolution(channels, kernel_size, strides=1, dilation=1, activation="elu")
 
 
 def _enlarging_convolution(channels):
-    return layers.Conv2DTranspose(
-        channels, 4, strides=2, padding="same", activation="elu"
-    )
+    return Conv2DTranspose(channels, 4, strides=2, padding="same", activation="elu")
 
 
 def _encoder(scaled, last_activation="elu"):

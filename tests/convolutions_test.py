@@ -115,6 +115,43 @@ def test_a_saved_model_with_a_doubling_convolution_loads(tmp_path):
     np.testing.assert_array_equal(loaded(x), model(x))
 
 
+@pytest.mark.parametrize("how", ["eager", "graph", "xla", "any size"])
+@pytest.mark.parametrize("pixels", [1, 25, 2**15])
+def test_transposed_convolutions_strip_by_strip_are_those_of_keras(
+    pixels, how, monkeypatch
+):
+    monkeypatch.setattr(convolutions, "PIXELS_PER_STRIP", pixels)
+    arguments = {"strides": 2, "padding": "same", "activation": "elu"}
+    ours = convolutions.Conv2DTranspose(5, 4, **arguments)
+    theirs = keras.layers.Conv2DTranspose(5, 4, **arguments)
+    generator = np.random.default_rng(6)
+    x = tf.constant(generator.normal(size=[2, 7, 10, 3]), tf.float32)
+    ours(x), theirs(x)
+    weights = [generator.normal(size=w.shape) for w in ours.get_weights()]
+    ours.set_weights(weights), theirs.set_weights(weights)
+
+    def call(x):
+        return _results(ours, x)
+
+    if how == "any size":
+        call = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    elif how != "eager":
+        call = tf.function(call, jit_compile=how == "xla")
+    for own, other in zip(call(x), _results(theirs, x), strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", [{"kernel_size": 3}, {"padding": "valid"}])
+def test_other_transposed_convolutions_are_those_of_keras(options):
+    arguments = {"kernel_size": 4, "strides": 2, "padding": "same", **options}
+    ours = convolutions.Conv2DTranspose(2, **arguments)
+    theirs = keras.layers.Conv2DTranspose(2, **arguments)
+    x = tf.random.stateless_normal([2, 5, 6, 3], [1, 2])
+    ours(x), theirs(x)
+    theirs.set_weights(ours.get_weights())
+    np.testing.assert_array_equal(ours(x), theirs(x))
+
+
 @pytest.mark.parametrize(
     "options",
     [
