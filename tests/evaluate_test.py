@@ -247,6 +247,7 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
         assert read(folder / name) == read(root / "out" / name), name
 
 
+@pytest.mark.slow
 def test_a_killed_evaluation_goes_on_to_the_same_bytes(world, tmp_path):
     """SIGKILL between two images: nothing can be put in order before the end."""
     root, path, methods, _, _ = world

@@ -120,7 +120,7 @@ def test_every_search_recipe_is_accepted_up_to_its_data(toy_run, tmp_path):
 @pytest.mark.parametrize(
     "method",
     [
-        pytest.param(m, marks=pytest.mark.slow if m in ("giica", "glcic") else ())
+        pytest.param(m, marks=pytest.mark.slow if m != "dcgan" else ())
         for m in METHODS
     ],
 )
@@ -140,6 +140,7 @@ def test_an_embedded_recipe_trains_every_player(method, toy_run):
     assert not still
 
 
+@pytest.mark.slow
 def test_glcic_goes_through_its_three_phases(toy_run):
     log = entries(toy_run("glcic"))[1:]
     assert [entry["phase"] for entry in log] == [0, 1, 1, 1, 2, 2]

@@ -41,6 +41,7 @@ def run_steps(strategy, count, jit_compile=False, **parameters):
     return model, results
 
 
+@pytest.mark.slow
 def test_two_replicas_train_as_one_device_with_the_same_batch(mirrored):
     """With clipping and averaging, at rates at which both matter."""
     parameters = {"averaging_decay": 0.9, "clip_norm": 5.0, "learning_rate": 1e-3}
