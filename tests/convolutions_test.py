@@ -29,6 +29,13 @@ def _results(layer, x):
     return y, *tape.gradient(error, [x, *layer.trainable_variables])
 
 
+def _called(call, how):
+    """A function of a picture eagerly, as a graph, by XLA, or for any size."""
+    if how == "any size":
+        return tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
+    return call if how == "eager" else tf.function(call, jit_compile=how == "xla")
+
+
 @pytest.mark.parametrize("how", ["eager", "graph", "xla", "any size"])
 @pytest.mark.parametrize("padding", ["same", "valid"])
 @pytest.mark.parametrize("dilation", [1, 2, 4])
@@ -41,10 +48,7 @@ def test_a_dilated_convolution_and_its_gradients_are_those_of_keras(
     def call(x):
         return _results(ours, x)
 
-    if how == "any size":
-        call = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
-    elif how != "eager":
-        call = tf.function(call, jit_compile=how == "xla")
+    call = _called(call, how)
     for own, other in zip(call(x), _results(theirs, x), strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-4)
 
@@ -91,10 +95,7 @@ def test_a_doubling_convolution_is_one_of_repeated_pixels(
     def call(x):
         return _results(ours, x)
 
-    if how == "any size":
-        call = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
-    elif how != "eager":
-        call = tf.function(call, jit_compile=how == "xla")
+    call = _called(call, how)
 
     def repeated(x):
         return theirs(tf.repeat(tf.repeat(x, 2, axis=1), 2, axis=2))
@@ -133,10 +134,7 @@ def test_transposed_convolutions_strip_by_strip_are_those_of_keras(
     def call(x):
         return _results(ours, x)
 
-    if how == "any size":
-        call = tf.function(call, input_signature=[tf.TensorSpec([None, None, None, 3])])
-    elif how != "eager":
-        call = tf.function(call, jit_compile=how == "xla")
+    call = _called(call, how)
     for own, other in zip(call(x), _results(theirs, x), strict=True):
         np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-3)
 
