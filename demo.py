@@ -31,6 +31,7 @@ from absl import app, flags, logging
 
 from baselines.methods import SEARCHES
 from command_line import contenders, photo_methods
+from command_line.memory import reuse_large_blocks
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import training
 from web_page import temporary
@@ -127,6 +128,7 @@ def end(number, _):
 
 
 def main(_):
+    reuse_large_blocks()
     logging.set_verbosity(logging.WARNING)
     signal.signal(signal.SIGTERM, end)
     try:

@@ -31,6 +31,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from command_line import photo_methods, photo_outputs
+from command_line.memory import reuse_large_blocks
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
     completion,
@@ -328,6 +329,7 @@ def in_words(error):
 
 
 def main(_):
+    reuse_large_blocks()
     logging.set_verbosity(logging.WARNING)
     try:
         sys.exit(run())

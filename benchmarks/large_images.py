@@ -17,6 +17,7 @@ import tensorflow as tf
 from absl import app, flags
 
 from baselines.giica import GIICA
+from command_line.memory import reuse_large_blocks
 from command_line.parsing import parse_flags
 from inpainting_tf.contextual_attention import MEMORY_MB
 
@@ -38,6 +39,7 @@ def most_megabytes():
 
 
 def main(_):
+    reuse_large_blocks()
     height, width = FLAGS.image_height, FLAGS.image_width
     model = GIICA(width=FLAGS.width, attention_memory_mb=FLAGS.memory_mb, seed=0)
     generator = np.random.default_rng(0)
