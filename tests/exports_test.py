@@ -88,7 +88,17 @@ def asked(served):
     }
 
 
-@pytest.fixture(scope="module", params=small_exports.EXPORTED)
+# What a method's export has of its own beyond these is seen with -m slow.
+QUICK = ("parallel_attention", "glcic", "context_encoder", "siidgm")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(method, marks=() if method in QUICK else pytest.mark.slow)
+        for method in small_exports.EXPORTED
+    ],
+)
 def exported(request, tmp_path_factory):
     """Of each method: its export's path, its ServedMethod, and the answers by name."""
     folder = str(tmp_path_factory.mktemp(request.param))

@@ -1,5 +1,7 @@
 """The network's shapes and counts, its contract, and what one update does."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -171,21 +173,22 @@ def test_update_moves_both_players_along_their_own_gradients():
             np.testing.assert_allclose((new - old)[clear], step[clear], rtol=5e-3)
 
 
-def test_update_is_the_same_in_eager_graph_and_xla():
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
+def test_update_is_the_same_in_eager_graph_and_xla(jit_compile):
     batch = example_batch()
     results = []
     for compile_update in (
         lambda f: f,
-        tf.function,
-        lambda f: tf.function(f, jit_compile=True),
+        functools.partial(tf.function, jit_compile=jit_compile),
     ):
-        keras.utils.set_random_seed(3)  # The same initial weights for all three.
+        keras.utils.set_random_seed(3)  # The same initial weights for both.
         model = small_method(adversarial_weight=1.0)
         update = compile_update(model.update)
         results.append([float(v) for v in update(batch).values()])
         results[-1] += [float(v) for v in update(batch).values()]
     np.testing.assert_allclose(results[1], results[0], rtol=2e-4)
-    np.testing.assert_allclose(results[2], results[0], rtol=2e-4)
 
 
 def test_training_on_one_batch_lowers_the_context_loss():

@@ -110,6 +110,7 @@ def test_a_killed_run_resumes_bit_for_bit(uninterrupted, tmp_path):
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
 
 
+@pytest.mark.slow
 def test_sigterm_saves_a_checkpoint_and_the_same_command_goes_on(
     uninterrupted, tmp_path
 ):
