@@ -49,7 +49,7 @@ STAGES = {
         "What the programs share: how a command line becomes pictures, holes, methods.",
         {
             "command_line": ". parsing data_flags method_flags search_recipes trained "
-            "served_methods contenders photo_methods photo_outputs summary memory"
+            "served_methods contenders photo_methods photo_outputs summary memory pack_weights"
         },
     ),
     "Data": (
@@ -96,7 +96,7 @@ STAGES = {
         "checkpoints",
         "Run folders, their checkpoints, and weights that other programs trained.",
         {
-            "inpainting_tf": "run_folder checkpoints",
+            "inpainting_tf": "run_folder checkpoints named_weights",
             "baselines": "released_weights released_glcic released_giica "
             "released_dcgan tf1_checkpoint frozen_graph",
         },

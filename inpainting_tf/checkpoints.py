@@ -5,8 +5,7 @@ every weight by its name, the state of the optimizers and the step, and is resto
 whole or not at all. A run that goes on takes the newest one that is whole, and says
 what it lost by that.
 
-In order: `TrainingStopped`, `Checkpoints`, `refuse_non_finite`, `damage`,
-`named_weights`.
+In order: `TrainingStopped`, `Checkpoints`, `refuse_non_finite`, `damage`.
 """
 
 import contextlib
@@ -14,11 +13,14 @@ import os
 import re
 import shutil
 
-import keras
 import tensorflow as tf
 
 from inpainting_tf import untrusted
+from inpainting_tf.named_weights import completing_weights, named_weights
 from inpainting_tf.run_folder import write_text
+
+# What TensorFlow calls the value of a variable in a checkpoint.
+_VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
 
 class TrainingStopped(RuntimeError):
@@ -42,8 +44,11 @@ class Checkpoints:
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name="step")
         self._model = model
         # TensorFlow's tracking does not see layers that Keras 3 holds in lists, so the
-        # weights are named one by one beside the model.
-        self._weights = _trackable_weights(model)
+        # weights are named one by one beside the model; to it, "/" is a level of its own.
+        self._weights = {
+            name.replace("/", "."): variable.value
+            for name, variable in named_weights(model).items()
+        }
         self._checkpoint = tf.train.Checkpoint(
             model=model, weights=self._weights, step=self.step
         )
@@ -77,7 +82,7 @@ class Checkpoints:
         Args:
           path: checkpoint prefix; None for the newest of the run.
           weights_only: leave the optimizers as they are, to use the model and not to
-            train on.
+            train on; takes checkpoints of `save_completing_weights` as well.
 
         Returns:
           the step it stands at; 0, with nothing changed, where the run has none.
@@ -91,7 +96,8 @@ class Checkpoints:
         try:
             untrusted.check_checkpoint(path)
             if weights_only:
-                weights = tf.train.Checkpoint(weights=self._weights, step=self.step)
+                held = self._weights_of(path)
+                weights = tf.train.Checkpoint(weights=held, step=self.step)
                 status = weights.restore(path).expect_partial()
                 status.assert_existing_objects_matched()
             else:
@@ -101,6 +107,47 @@ class Checkpoints:
                 f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}"
             ) from None
         return int(self.step)
+
+    def save_completing_weights(self, folder, step):
+        """Saves what completing takes alone: without discriminators and optimizers.
+
+        Restored by `restore` with weights_only.
+
+        Args:
+          folder: an empty or new one, which then is one of checkpoints.
+          step: at which the weights stand.
+
+        Returns:
+          prefix of the checkpoint.
+        """
+        needed = {name.replace("/", ".") for name in completing_weights(self._model)}
+        held = {name: self._weights[name] for name in sorted(needed)}
+        self.step.assign(step)
+        checkpoint = tf.train.Checkpoint(weights=held, step=self.step)
+        manager = tf.train.CheckpointManager(
+            checkpoint, folder, max_to_keep=1, checkpoint_name="step"
+        )
+        return manager.save(checkpoint_number=step)
+
+    def _weights_of(self, path):
+        """Those of the weights that a checkpoint must hold: all, or what completes.
+
+        Raises:
+          ValueError: naming the first that completing takes and that is not there.
+        """
+        there = set(tf.train.load_checkpoint(path).get_variable_to_shape_map())
+        if any(name.startswith("model/") for name in there):
+            return self._weights  # One of training, whole or damaged.
+        held = {
+            name: variable
+            for name, variable in self._weights.items()
+            if f"weights/{name.replace('.', '..')}/{_VALUE}" in there
+        }
+        if len(held) < len(self._weights):
+            for name in sorted(completing_weights(self._model)):
+                if name.replace("/", ".") not in held:
+                    raise ValueError(f"it holds no weight {name}")
+        return held
 
     def resume(self, written=0):
         """Restores the newest checkpoint that is whole, for training to go on.
@@ -334,52 +381,3 @@ def _list_anew(folder, listed=None):
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(folder, "checkpoint"))
     return True
-
-
-def named_weights(model):
-    """Every weight of a model by where it is: attribute names and places in lists.
-
-    The names stay when the order changes in which layers are made, unlike the order of
-    `model.variables` and the numbers in Keras's own names.
-
-    Args:
-      model: keras.Model, built, whose layers are attributes or lists in attributes.
-
-    Returns:
-      dict from a name such as "generator/norms/0/gamma" to the Keras variable.
-
-    Raises:
-      ValueError: a weight cannot be told apart or reached.
-    """
-    named = {}
-
-    def visit(layer, path):
-        inner = set()
-        for name, value in vars(layer).items():
-            if name.startswith("_"):
-                continue  # Keras's own lists of what is found by its name as well.
-            several = isinstance(value, list | tuple)
-            for index, child in enumerate(value if several else [value]):
-                if isinstance(child, keras.Layer):
-                    place = (path, name, str(index)) if several else (path, name)
-                    visit(child, "/".join(place).lstrip("/"))
-                    inner.update(map(id, child.variables))
-        for variable in layer.variables:
-            if id(variable) not in inner:
-                named[f"{path}/{variable.name}".lstrip("/")] = variable
-
-    visit(model, "")
-    if len(named) != len(model.variables):
-        raise ValueError(
-            f"{len(model.variables)} weights of {model.name} have {len(named)} names: "
-            "keep layers in attributes or lists, and give weights of one layer names"
-        )
-    return named
-
-
-def _trackable_weights(model):
-    """named_weights for tf.train.Checkpoint, to which "/" means a level of its own."""
-    return {
-        name.replace("/", "."): variable.value
-        for name, variable in named_weights(model).items()
-    }

@@ -1,0 +1,183 @@
+"""Packs a run's weights for others: what completing takes, the flags, and a card.
+
+    python -m command_line.pack_weights --run_dir=runs/celeba --name=celeba128 \\
+        --data="CelebA, 4,346 images of the train partition by identity, with flips" \\
+        --terms="CelebA: non-commercial research" \\
+        --results=results/celeba128_center/results.json
+
+writes `<output>/<name>/`: the flags that rebuild the network, a checkpoint of the weights
+that completions depend on, and the model card README.md. Weights below
+`inpainting_tf/weights` come along with the package and are found by name.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+
+from absl import app, flags
+
+from command_line import trained
+from command_line.parsing import UsageError, parse_flags, refuse
+from command_line.photo_methods import WEIGHTS_DIR
+from inpainting_tf import run_folder, training
+from inpainting_tf.checkpoints import Checkpoints
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
+flags.DEFINE_string(
+    "checkpoint", "best", "best, newest, or a step; best is newest where there is none."
+)
+flags.DEFINE_string("name", None, "Name of the weights.", required=True)
+flags.DEFINE_string("data", None, "What they were trained on.", required=True)
+flags.DEFINE_string("terms", None, "Terms of use of weights and data.", required=True)
+flags.DEFINE_string(
+    "note", "", "Another sentence for the card, such as the time taken."
+)
+flags.DEFINE_list("results", [], "results.json files of evaluate.py that measured it.")
+flags.DEFINE_string("output", WEIGHTS_DIR, "Folder in which the named one is written.")
+
+# Flags that name places, which others do not have; lists may lie in the repository.
+PLACES = ("run_dir", "data_dir", "mask_dir")
+METRICS = ("psnr", "ssim", "l1")
+
+
+def run():
+    checkpoint = FLAGS.checkpoint
+    if checkpoint == "best":
+        checkpoint = trained.best_or_newest(FLAGS.run_dir)
+    model, recorded, step = trained.load(FLAGS.run_dir, checkpoint)
+    recorded = {
+        name: text
+        for name, text in recorded.items()
+        if name not in PLACES and not os.path.isabs(text)
+    }
+    target = os.path.join(FLAGS.output, FLAGS.name)
+    partial = f"{os.path.abspath(target)}.partial-{os.getpid()}"
+    tables = [table for path in FLAGS.results for table in measured(path)]
+    try:
+        os.makedirs(partial)
+        run_folder.write_flags(partial, recorded)
+        folder = os.path.join(partial, "checkpoints")
+        prefix = Checkpoints(model, folder).save_completing_weights(folder, step)
+        size = os.path.getsize(prefix + ".data-00000-of-00001")
+        text = card(recorded, step, size, validation_of(step), tables)
+        run_folder.write_text(os.path.join(partial, "README.md"), [text])
+        # The old ones go only when the new ones are whole.
+        shutil.rmtree(target, ignore_errors=True)
+        os.rename(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    print(f"{target}: {FLAGS.name}, step {step}, {size / 1e6:.1f} MB")
+
+
+def measured(path):
+    """Of a results.json: (protocol, hash, label, count, estimates) for every method."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            results = json.load(file)
+        counts = {method["label"]: method["count"] for method in results["methods"]}
+        return [
+            (results["protocol"], results["protocol_hash"], label, counts[label], row)
+            for label, row in results["table"].items()
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"--results={path}: no results.json of evaluate.py ({error})"
+        ) from None
+
+
+def validation_of(step):
+    """The validation measures that the run logged at a step; {} if none."""
+    try:
+        with open(os.path.join(FLAGS.run_dir, "metrics.jsonl"), "rb") as file:
+            entries = [json.loads(line) for line in file]
+    except (OSError, ValueError):
+        return {}
+    found = {}
+    for entry in entries:
+        if entry.get("step") == step:
+            found |= {n: v for n, v in entry.items() if n.startswith("validation/")}
+    return found
+
+
+def card(recorded, step, size, validation, tables):
+    """The model card, Markdown."""
+    side = recorded["image_size"]
+    lines = [
+        f"# {FLAGS.name}",
+        "",
+        f"`{recorded['method']}` at width {recorded['width']}, {side}x{side}, step {step}, "
+        f"{size / 1e6:.1f} MB (float32, only what completing takes).",
+        "",
+        f"- Trained on: {FLAGS.data}.",
+        f"- Terms: {FLAGS.terms}.",
+        f"- Made from commit {commit()} by",
+        "",
+        "```",
+        f"python train.py --flagfile=inpainting_tf/weights/{FLAGS.name}/flags.cfg "
+        "--data_dir=... --run_dir=...",
+        "```",
+        "",
+    ]
+    if FLAGS.note:
+        lines += [FLAGS.note, ""]
+    if validation:
+        lines += [
+            f"Validation at that step, {recorded['validation_count']} images, "
+            f"holes by `{recorded.get('validation_mask', recorded['mask'])}`: "
+            + ", ".join(
+                f"{name.partition('/')[2]} {value:.4g}"
+                for name, value in validation.items()
+            )
+            + ".",
+            "",
+        ]
+    if tables:
+        lines += [
+            "| protocol | images | method | " + " | ".join(METRICS) + " |",
+            "|---|---|---|" + "---|" * len(METRICS),
+        ]
+        lines += [
+            f"| {protocol} `{digest}` | {count} | {label} | "
+            + " | ".join(cell(row.get(name)) for name in METRICS)
+            + " |"
+            for protocol, digest, label, count, row in tables
+        ]
+        lines += ["", "Intervals hold 95 %. How it is measured: docs/metrics.md.", ""]
+    lines += [
+        "It completes faces that look like those it was trained on: upright, frontal or "
+        "slightly turned, the face filling the picture. What it paints is invented: it "
+        "says nothing about what was there, and identifies nobody.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def cell(estimate):
+    if estimate is None:
+        return ""
+    text = f"{estimate['mean']:.4g}"
+    if estimate["low"] is not None:
+        text += f" [{estimate['low']:.4g}, {estimate['high']:.4g}]"
+    return text
+
+
+def commit():
+    """The commit of the code that packs; "unknown" outside a repository."""
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    )
+    return found.stdout.strip() or "unknown"
+
+
+def main(_):
+    try:
+        run()
+    except (ValueError, training.TrainingStopped) as error:
+        refuse("pack_weights", str(error).strip().splitlines()[0])
+    except OSError as error:
+        refuse("pack_weights", f"{error.filename}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse_flags)

@@ -1,0 +1,125 @@
+"""Weights that are packed complete as their run does, and come with a card."""
+
+import json
+import os
+
+import numpy as np
+import programs
+import pytest
+import small_exports
+import tensorflow as tf
+
+from baselines.methods import METHODS
+from command_line import method_flags, trained
+from command_line.parsing import UsageError
+from inpainting_tf import checkpoints, run_folder, training
+from inpainting_tf.named_weights import completing_weights, named_weights
+
+
+def example(size):
+    generator = np.random.default_rng(0)
+    image = generator.uniform(-1, 1, [2, size, size, 3]).astype(np.float32)
+    mask = np.zeros([2, size, size, 1], np.float32)
+    mask[0, 8:20, 4:24] = mask[1, 10:25, 10:20] = 1
+    return image, mask
+
+
+def outputs(model):
+    image, mask = example(model.image_size)
+    return training.compile_forward(model)(image, mask)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(method, marks=pytest.mark.slow if method == "giica" else ())
+        for method in small_exports.NETWORKS
+    ],
+)
+def test_weights_that_completing_takes_are_enough_for_the_same_bits(method, tmp_path):
+    run_dir, model = small_exports.write_run(str(tmp_path), method)
+    folder = str(tmp_path / "packed")
+    whole = checkpoints.Checkpoints(model, os.path.join(run_dir, "checkpoints"))
+    prefix = whole.save_completing_weights(folder, 7)
+    arguments = small_exports.NETWORKS[method]
+    other = METHODS[method](**arguments)
+    restored = checkpoints.Checkpoints(other, folder)
+    assert restored.restore(prefix, weights_only=True) == 7
+    for name, value in named_weights(other).items():
+        same = np.array_equal(value, named_weights(model)[name])
+        assert same or name not in completing_weights(model), name
+    if method == "dcgan":
+        assert completing_weights(model) == set(named_weights(model))
+        return
+    np.testing.assert_array_equal(
+        outputs(other)["completed"], outputs(model)["completed"]
+    )
+    judges = {name for name in named_weights(model) if "discriminator" in name}
+    assert not judges & completing_weights(model)
+
+
+def test_averaged_weights_take_the_place_of_those_that_were_trained():
+    model = METHODS["parallel_attention"](
+        **small_exports.NETWORKS["parallel_attention"], averaging_decay=0.9
+    )
+    players = {name.partition("/")[0] for name in completing_weights(model)}
+    assert players == {"averaged_completion"}
+
+
+def test_a_checkpoint_without_a_weight_that_completing_takes_is_refused(tmp_path):
+    _, model = small_exports.write_run(str(tmp_path), "glcic")
+    names = sorted(completing_weights(model))
+    weights = {
+        name.replace("/", "."): named_weights(model)[name].value for name in names[1:]
+    }
+    step = tf.Variable(7, dtype=tf.int64)
+    prefix = tf.train.Checkpoint(weights=weights, step=step).save(str(tmp_path / "c"))
+    with pytest.raises(training.TrainingStopped, match=f"no weight {names[0]}"):
+        checkpoints.Checkpoints(model, str(tmp_path)).restore(prefix, weights_only=True)
+
+
+def pack(*flags):
+    return programs.run("-m", "command_line.pack_weights", *flags)
+
+
+def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
+    run_dir, model = small_exports.write_run(str(tmp_path), "parallel_attention")
+    recorded = run_folder.read_flags(run_dir)
+    recorded |= {"data_dir": "/secret/place", "data_list": "/secret/list.csv"}
+    recorded |= {"mask": "center", "run_dir": run_dir, "validation_count": "5"}
+    run_folder.write_flags(run_dir, recorded)
+    with open(f"{run_dir}/metrics.jsonl", "w") as file:
+        for step, psnr in ((6, 11.0), (small_exports.STEP, 23.456)):
+            file.write(json.dumps({"step": step, "validation/psnr": psnr}) + "\n")
+    results = {
+        "protocol": "faces",
+        "protocol_hash": "abc123",
+        "methods": [{"label": "ours", "count": 9}],
+        "table": {"ours": {"psnr": {"mean": 21.5, "low": 21.0, "high": 22.0}}},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    given = (f"--run_dir={run_dir}", "--name=faces64", f"--output={tmp_path}/along")
+    given += ("--data=drawn faces", "--terms=none", "--note=It took a minute.")
+    status, errors = pack(*given, f"--results={tmp_path}/results.json")
+    assert status == 0, errors
+    packed = f"{tmp_path}/along/faces64"
+    text = open(f"{packed}/README.md").read()
+    for words in ("drawn faces", "It took a minute.", "psnr 23.46", "`abc123`"):
+        assert words in text
+    assert "| 9 | ours | 21.5 [21, 22] |" in text
+    assert "secret" not in text + open(f"{packed}/flags.cfg").read()
+    other, _, step = trained.load(packed)
+    assert step == small_exports.STEP
+    np.testing.assert_array_equal(
+        outputs(other)["completed"], outputs(model)["completed"]
+    )
+    assert os.listdir(tmp_path / "along") == ["faces64"]
+
+
+def test_results_that_are_none_are_refused_and_nothing_is_written(tmp_path):
+    run_dir, _ = small_exports.write_run(str(tmp_path), "glcic")
+    given = (f"--run_dir={run_dir}", "--name=a", f"--output={tmp_path}/along")
+    given += ("--data=d", "--terms=t", f"--results={run_dir}/flags.cfg")
+    status, errors = pack(*given)
+    assert status == 2 and "no results.json of evaluate.py" in errors
+    assert not os.path.exists(tmp_path / "along")
