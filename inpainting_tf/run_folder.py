@@ -308,7 +308,8 @@ def _board_errors(folder):
     try:
         yield
     except tf.errors.OpError as error:
-        reason = error.message.rpartition("; ")[2]
+        # TensorFlow adds lines that say what it was about to write.
+        reason = error.message.rpartition("; ")[2].strip().splitlines()[0]
         raise OSError(errno.EIO, reason, folder) from None
 
 
