@@ -165,7 +165,7 @@ def run():
     """Searches for every picture the flags name; returns the exit status."""
     check_flags()
     gan, step = load_gan()
-    data_flags.check({FLAGS.mask})  # Only now is the size of the images known.
+    data_flags.check(FLAGS.mask)  # Only now is the size of the images known.
     arguments = method_flags.arguments(SEARCHES, FLAGS.method)
     search = SEARCHES[FLAGS.method](gan, seed=FLAGS.seed, **arguments)
     bank = data_flags.load_mask_bank()

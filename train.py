@@ -23,7 +23,7 @@ from absl import app, flags, logging
 
 import inpainting_tf
 from baselines.methods import METHODS
-from command_line import data_flags, method_flags, summary
+from command_line import data_flags, method_flags, summary, trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
     data,
@@ -73,8 +73,14 @@ flags.DEFINE_bool(
     "One hole for all examples of a batch, as in the programs of GIICA and Context "
     "Encoders; for training only.",
 )
-flags.DEFINE_enum(
-    "validation_mask", None, list(masks.RULES), "Rule for validation; default: --mask."
+flags.DEFINE_string("validation_mask", None, "As --mask, for validation; default: it.")
+flags.register_validator(
+    "validation_mask", data_flags.are_rules, f"must be {data_flags.RULES_HELP}"
+)
+flags.DEFINE_string(
+    "initial_weights",
+    None,
+    "Run folder[@checkpoint] whose weights a new run starts from, instead of random ones.",
 )
 
 # Optimisation.
@@ -164,7 +170,7 @@ def check_flags():
         raise UsageError(f"--epochs={FLAGS.epochs}: must be above 0")
     if FLAGS.dataset == "folder" and (FLAGS.split or FLAGS.validation_split):
         raise UsageError("--dataset=folder has no splits; use --dataset=list for them")
-    data_flags.check({FLAGS.mask, FLAGS.validation_mask or FLAGS.mask})
+    data_flags.check(FLAGS.mask, FLAGS.validation_mask or FLAGS.mask)
     method_flags.check(METHODS, FLAGS.method)
 
 
@@ -309,6 +315,10 @@ def run():
         f"training pictures, {min(FLAGS.validation_count, len(validation_source)):,} "
         f"for validation, {steps} steps of {FLAGS.batch_size}"
     )
+    started = FLAGS.initial_weights and not run_folder.noted_checkpoint(FLAGS.run_dir)
+    if started and team.is_chief:
+        prefix = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
+        training.say(f"starting from the weights of {prefix}")
     note_unusable = None
     if team.is_chief:
         note_unusable = functools.partial(run_folder.note_unusable, FLAGS.run_dir)

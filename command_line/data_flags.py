@@ -45,7 +45,11 @@ flags.DEFINE_float(
     lower_bound=0,
     upper_bound=1,
 )
-flags.DEFINE_enum("mask", "random_box", list(masks.RULES), "Rule that draws the holes.")
+RULES_HELP = f"one of {', '.join(masks.RULES)}, or several, of which each hole takes one"
+flags.DEFINE_string("mask", "random_box", f"Rule that draws the holes: {RULES_HELP}.")
+flags.register_validator(
+    "mask", lambda text: are_rules(text), f"must be {RULES_HELP}: center,free_form"
+)
 flags.DEFINE_integer(
     "hole_size", None, "Side of box holes in pixels; default: half the image."
 )
@@ -57,15 +61,21 @@ flags.DEFINE_float(
 flags.DEFINE_string("mask_dir", None, "Folder of mask pictures for --mask=folder.")
 
 
-def check(rules):
+def are_rules(text):
+    """Whether a flag's text names mask rules, with commas between; or is None."""
+    return text is None or {*text.split(",")} <= {*masks.RULES}
+
+
+def check(*texts):
     """Refuses impossible combinations of the flags of this module.
 
     Args:
-      rules: set of the mask rules in use.
+      texts: the mask rules in use, as flags give them.
 
     Raises:
       UsageError: naming the flags and what to do.
     """
+    rules = {rule for text in texts for rule in text.split(",")}
     if FLAGS.dataset in ("folder", "list") and not FLAGS.data_dir:
         raise UsageError(f"--dataset={FLAGS.dataset} needs --data_dir")
     if (FLAGS.dataset == "list") != bool(FLAGS.data_list):
@@ -101,22 +111,22 @@ def crop_rule():
     return int(FLAGS.crop)
 
 
-def mask_rule(rule, bank=None):
+def mask_rule(text, bank=None):
     """The function that draws one example's mask and box from a stateless seed.
 
     Args:
-      rule: name of the rule.
+      text: one or several rules, as a flag gives them.
       bank: masks of --mask_dir, for the rule `folder`.
     """
 
     def draw(seed):
-        return masks.draw(
-            rule,
+        return masks.draw_one_of(
+            text.split(","),
             seed,
             FLAGS.image_size,
             FLAGS.image_size,
-            hole_size=FLAGS.hole_size if rule in masks.BOX_RULES else None,
-            share=FLAGS.mask_share if rule in masks.DEFAULT_SHARE else None,
+            hole_size=FLAGS.hole_size,
+            share=FLAGS.mask_share,
             bank=bank,
         )
 

@@ -37,6 +37,34 @@ def load(run_dir, checkpoint="newest"):
     return model, recorded, step
 
 
+def start_from(model, method, source):
+    """Gives a new model the weights of a run.
+
+    Args:
+      model: the method, built.
+      method: its name.
+      source: run folder[@checkpoint], see `load`; default: best, where there is one.
+
+    Returns:
+      path of the checkpoint.
+
+    Raises:
+      UsageError: no run folder of this method, or no such checkpoint.
+      TrainingStopped: the checkpoint does not fit the model.
+    """
+    run_dir, _, checkpoint = source.partition("@")
+    if os.path.exists(source):
+        run_dir, checkpoint = source, ""
+    trained_method = recorded_flags(run_dir).get("method")
+    if trained_method != method:
+        raise UsageError(
+            f"--initial_weights={source}: weights of {trained_method}, not of {method}"
+        )
+    prefix = checkpoint_prefix(run_dir, checkpoint or best_or_newest(run_dir))
+    Checkpoints(model, os.path.join(run_dir, "checkpoints")).start_from(prefix)
+    return prefix
+
+
 def recorded_flags(run_dir):
     """The flags of a run, dict name -> text. Raises UsageError where there is none."""
     try:

@@ -108,6 +108,32 @@ class Checkpoints:
             ) from None
         return int(self.step)
 
+    def start_from(self, path):
+        """Takes the weights of another run for a new one, which counts from step 0.
+
+        Whole numbers, which count the steps of phases, stay as they are.
+
+        Args:
+          path: checkpoint prefix, of a run of the same method.
+
+        Raises:
+          TrainingStopped: it cannot be read, lacks a weight or belongs to another model.
+        """
+        weights = {
+            name: variable
+            for name, variable in self._weights.items()
+            if not variable.dtype.is_integer
+        }
+        try:
+            untrusted.check_checkpoint(path)
+            status = tf.train.Checkpoint(weights=weights).restore(path)
+            status.expect_partial().assert_existing_objects_matched()
+        except Exception as error:  # noqa: BLE001 - damage shows in many types
+            raise TrainingStopped(
+                f"checkpoint {path} has not the weights to start from: "
+                f"{str(error).splitlines()[0]}"
+            ) from None
+
     def save_completing_weights(self, folder, step):
         """Saves what completing takes alone: without discriminators and optimizers.
 

@@ -60,6 +60,13 @@ def _integer(uniform, low, high):
     return low + tf.cast(uniform * count, tf.int32)
 
 
+def choose(seed, count):
+    """A number below `count`, independent of what the rules draw from the same seed."""
+    apart = tf.constant([0x2545F491, 0x4F6CDD1D], seed.dtype)
+    uniform = _uniform(tf.bitwise.bitwise_xor(seed, apart), [])
+    return _integer(uniform, 0, count - 1)
+
+
 # The rules.
 
 

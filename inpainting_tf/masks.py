@@ -19,9 +19,10 @@ example's mask depends neither on its batch nor on the order of drawing.
 Eager TensorFlow, graphs, tf.data and XLA draw the same mask bit for bit. How, and where
 the rules depart from the original programs, is told in `mask_rules`.
 
-In order: `draw`, `draw_batch`; boxes and local patches; the bank.
+In order: `draw`, `draw_one_of`, `draw_batch`; boxes and local patches; the bank.
 """
 
+import functools
 import hashlib
 import os
 
@@ -98,6 +99,33 @@ def draw(rule, seed, height, width, *, hole_size=None, share=None, bank=None):
         else:
             mask = mask_rules.from_bank(seed, _checked_bank(bank, height, width))
         box = bounding_box(mask[tf.newaxis])[0]
+    return tf.ensure_shape(mask, [height, width, 1]), tf.ensure_shape(box, [4])
+
+
+def draw_one_of(rules, seed, height, width, **arguments):
+    """Draws one mask by one of several rules, all equally likely.
+
+    Args:
+      rules: names of rules; one named twice is drawn twice as often.
+      seed: int32 or int64 `[2]`, decides the rule too.
+      height, width, arguments: as of `draw`.
+
+    Returns:
+      as `draw`.
+
+    Raises:
+      ValueError: as `draw`.
+    """
+    if len(rules) == 1:
+        return draw(rules[0], seed, height, width, **arguments)
+    seed = tf.convert_to_tensor(seed)
+    mask, box = tf.switch_case(
+        mask_rules.choose(seed, len(rules)),
+        [
+            functools.partial(draw, rule, seed, height, width, **arguments)
+            for rule in rules
+        ],
+    )
     return tf.ensure_shape(mask, [height, width, 1]), tf.ensure_shape(box, [4])
 
 

@@ -313,6 +313,48 @@ def test_folder_draws_every_mask_of_the_bank_equally():
     assert_uniform(matches.argmax(axis=1), 0, 4)
 
 
+@pytest.mark.parametrize("compile", [lambda f: f, tf.function])
+def test_one_of_several_rules_draws_each_mask_all_equally_often(compile):
+    rules = ("center", "free_form", "random_box", "center")
+    alone = {rule: draw_many(rule, 400) for rule in rules}
+
+    @compile
+    def draw_one(seed):
+        return masks.draw_one_of(rules, seed, HEIGHT, WIDTH)
+
+    found = {rule: [] for rule in rules}
+    for i, seed in enumerate(seeds_of(400)):
+        mask, box = draw_one(seed)
+        drawn_by = [
+            rule
+            for rule in found
+            if np.array_equal(mask[..., 0], alone[rule][0][i])
+            and np.array_equal(box, alone[rule][1][i])
+        ]
+        assert len(drawn_by) == 1
+        found[drawn_by[0]].append(i)
+    for rule, count in (("center", 200), ("free_form", 100), ("random_box", 100)):
+        assert abs(len(found[rule]) - count) < 6 * np.sqrt(count / 2)
+    # The choice says nothing about where a box lies: its mean is that of all boxes.
+    left = alone["random_box"][1][:, 1]
+    chosen = left[found["random_box"]]
+    assert abs(chosen.mean() - left.mean()) < 4 * left.std() / np.sqrt(len(chosen))
+
+
+def test_the_mixture_is_the_same_bits_in_data_pipelines_and_xla():
+    rules = ("free_form", "random_box")
+
+    def draw_one(seed):
+        return masks.draw_one_of(rules, seed, HEIGHT, WIDTH)[0]
+
+    piped = np.stack(
+        list(tf.data.Dataset.from_tensor_slices(seeds_of(8)).map(draw_one))
+    )
+    by_xla = tf.function(draw_one, jit_compile=True)
+    np.testing.assert_array_equal(piped, [by_xla(seed) for seed in seeds_of(8)])
+    np.testing.assert_array_equal(piped, [draw_one(seed) for seed in seeds_of(8)])
+
+
 # Errors.
 
 
