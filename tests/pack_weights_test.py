@@ -78,6 +78,36 @@ def test_a_checkpoint_without_a_weight_that_completing_takes_is_refused(tmp_path
         checkpoints.Checkpoints(model, str(tmp_path)).restore(prefix, weights_only=True)
 
 
+def test_a_new_model_starts_from_a_runs_weights_but_counts_its_own_steps(tmp_path):
+    run_dir, model = small_exports.write_run(str(tmp_path), "glcic")
+    model.steps_taken.assign(9)
+    checkpoints.Checkpoints(model, f"{run_dir}/checkpoints").save(9)
+    other = METHODS["glcic"](**small_exports.NETWORKS["glcic"])
+    prefix = trained.start_from(other, "glcic", run_dir)
+    assert prefix == f"{run_dir}/checkpoints/step-9"
+    old = named_weights(model)
+    for name, value in named_weights(other).items():
+        if name == "steps_taken":
+            assert int(value) == 0
+        else:
+            np.testing.assert_array_equal(value, old[name])
+
+
+def test_what_cannot_be_a_start_is_refused_in_one_line(tmp_path):
+    run_dir, model = small_exports.write_run(str(tmp_path), "glcic")
+    with pytest.raises(UsageError, match="weights of glcic, not of giica"):
+        trained.start_from(model, "giica", run_dir)
+    with pytest.raises(UsageError, match="no checkpoint of step 8, only of 7"):
+        trained.start_from(model, "glcic", f"{run_dir}@8")
+    wider = METHODS["glcic"](image_size=32, width=0.125)
+    with pytest.raises(training.TrainingStopped, match="not the weights to start from"):
+        trained.start_from(wider, "glcic", run_dir)
+    whole = checkpoints.Checkpoints(model, f"{run_dir}/checkpoints")
+    prefix = whole.save_completing_weights(str(tmp_path / "packed"), 7)
+    with pytest.raises(training.TrainingStopped, match="not the weights to start from"):
+        whole.start_from(prefix)
+
+
 def pack(*flags):
     return programs.run("-m", "command_line.pack_weights", *flags)
 
