@@ -30,7 +30,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from absl import app, flags, logging
 
 from baselines.methods import SEARCHES
-from command_line import contenders, photo_methods
+from command_line import contenders, photo_methods, weights_along
 from command_line.memory import reuse_large_blocks
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import training
@@ -77,7 +77,7 @@ def open_methods():
     """The methods of the command line, or all that need no training."""
     methods, weights = FLAGS.methods, FLAGS.weights
     if not weights:
-        weights = photo_methods.names_of_weights()
+        weights = weights_along.names()
     if not methods:
         methods = list(contenders.CLASSICAL)
         if "dcgan" in map(photo_methods.method_of, weights):

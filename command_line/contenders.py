@@ -4,6 +4,7 @@ A contender is written [label=]source[@checkpoint], where source is
 
     mean_color, telea, navier_stokes    a classical fill
     runs/glcic                          a run folder of train.py or released_weights
+    celeba128                           weights that come along, by name
     flags/siidgm_paper.cfg              a recipe of search.py, which names its --gan
     exported/glcic/1                    a SavedModel with inputs image and mask
     results/others                      a folder of finished pictures, <name>.png
@@ -21,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from baselines import classical
-from command_line import search_recipes, trained
+from command_line import search_recipes, trained, weights_along
 from command_line.parsing import UsageError
 from inpainting_tf import evaluation, images, training, untrusted
 from inpainting_tf.run_folder import file_hash
@@ -109,6 +110,7 @@ def split_text(text, flag="methods"):
 
 def _open(text, size, names):
     label, source, checkpoint = split_text(text)
+    source = weights_along.find(source)
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:
         raise UsageError(f"--methods={text}: only a run folder has checkpoints (@)")
@@ -133,7 +135,8 @@ def _opener(text, source):
         return _open_pictures
     raise UsageError(
         f"--methods={text}: {source} is neither one of {', '.join(CLASSICAL)}, nor a "
-        "run folder, a recipe of search.py, a SavedModel or a folder of pictures"
+        "run folder, a recipe of search.py, a SavedModel or a folder of pictures; "
+        f"weights that come along: {', '.join(weights_along.names()) or 'none'}"
     )
 
 

@@ -45,7 +45,9 @@ flags.DEFINE_float(
     lower_bound=0,
     upper_bound=1,
 )
-RULES_HELP = f"one of {', '.join(masks.RULES)}, or several, of which each hole takes one"
+RULES_HELP = (
+    f"one of {', '.join(masks.RULES)}, or several, of which each hole takes one"
+)
 flags.DEFINE_string("mask", "random_box", f"Rule that draws the holes: {RULES_HELP}.")
 flags.register_validator(
     "mask", lambda text: are_rules(text), f"must be {RULES_HELP}: center,free_form"

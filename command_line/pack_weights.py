@@ -19,7 +19,7 @@ from absl import app, flags
 
 from command_line import trained
 from command_line.parsing import UsageError, parse_flags, refuse
-from command_line.photo_methods import WEIGHTS_DIR
+from command_line.weights_along import WEIGHTS_DIR
 from inpainting_tf import run_folder, training
 from inpainting_tf.checkpoints import Checkpoints
 

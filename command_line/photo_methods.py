@@ -22,17 +22,20 @@ import tempfile
 
 import tensorflow as tf
 
-import inpainting_tf
 from baselines import released_weights, tf1_checkpoint
 from baselines.methods import METHODS, SEARCHES
-from command_line import contenders, search_recipes, served_methods, trained
+from command_line import (
+    contenders,
+    search_recipes,
+    served_methods,
+    trained,
+    weights_along,
+)
 from command_line.parsing import UsageError
 from inpainting_tf import serving, training, watched_search
 from inpainting_tf.completion import PhotoMethod
 from inpainting_tf.run_folder import file_hash
 
-# A folder for each name: a run folder or a SavedModel.
-WEIGHTS_DIR = os.path.join(os.path.dirname(inpainting_tf.__file__), "weights")
 # What the classical fills are, for photographers.
 _CLASSICAL = {
     "telea": "classical fill by Telea, no learning: carries colours on into the hole",
@@ -62,13 +65,6 @@ class Source:
     path: str
     method: str
     checkpoint: str = ""
-
-
-def names_of_weights():
-    """Names of the weights that come along, sorted."""
-    if not os.path.isdir(WEIGHTS_DIR):
-        return []
-    return sorted(name for name in os.listdir(WEIGHTS_DIR) if _kind(_along(name)))
 
 
 def label_of(text):
@@ -117,7 +113,7 @@ def open_all(methods, weights, working_size=None):
     Raises:
       UsageError: as `open_method`, or nothing is named and nothing comes along.
     """
-    along = names_of_weights()
+    along = weights_along.names()
     if not methods and not weights:
         if not along:
             raise UsageError(
@@ -172,8 +168,7 @@ def _find(text, flag=None):
     said = f"--{flag}={text}" if flag else text
     label, source, checkpoint = contenders.split_text(text, flag)
     has_label = text.startswith(f"{label}=")
-    if not os.path.exists(source) and source in names_of_weights():
-        source = _along(source)
+    source = weights_along.find(source)
     kind = _kind(source)
     if checkpoint and kind != "run":
         raise UsageError(f"{said}: only a run folder has checkpoints (@)")
@@ -214,17 +209,13 @@ def _why_not(source):
         )
     return (
         f"there is no file or folder {source}, and no weights of this name come along: "
-        f"{_listed(names_of_weights())}; methods without weights: "
+        f"{_listed(weights_along.names())}; methods without weights: "
         f"{', '.join(contenders.CLASSICAL)}"
     )
 
 
 def _listed(names):
     return "there are " + (", ".join(names) if names else "none")
-
-
-def _along(name):
-    return os.path.join(WEIGHTS_DIR, name)
 
 
 def _kind(source):

@@ -47,6 +47,6 @@ def load(source, working_size=None):
 
 def weights():
     """Names of the weights that come along, to be given to `load`."""
-    from command_line import photo_methods
+    from command_line import weights_along
 
-    return photo_methods.names_of_weights()
+    return weights_along.names()

@@ -10,7 +10,7 @@ import small_exports
 import tensorflow as tf
 
 from baselines.methods import METHODS
-from command_line import method_flags, trained
+from command_line import contenders, trained, weights_along
 from command_line.parsing import UsageError
 from inpainting_tf import checkpoints, run_folder, training
 from inpainting_tf.named_weights import completing_weights, named_weights
@@ -144,6 +144,18 @@ def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
         outputs(other)["completed"], outputs(model)["completed"]
     )
     assert os.listdir(tmp_path / "along") == ["faces64"]
+
+
+def test_evaluate_finds_weights_that_come_along_by_name(tmp_path, monkeypatch):
+    run_dir, model = small_exports.write_run(str(tmp_path / "along"), "glcic")
+    monkeypatch.setattr(weights_along, "WEIGHTS_DIR", os.path.dirname(run_dir))
+    (found,) = contenders.open_all(["ours=glcic"], 32, [])
+    image, mask = example(32)
+    completed = found.complete({"image": image, "mask": mask})
+    np.testing.assert_array_equal(completed, outputs(model)["completed"])
+    assert found.label == "ours" and "glcic of" in found.description
+    with pytest.raises(UsageError, match="weights that come along: glcic"):
+        contenders.open_all(["glcik"], 32, [])
 
 
 def test_results_that_are_none_are_refused_and_nothing_is_written(tmp_path):

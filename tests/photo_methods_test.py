@@ -16,7 +16,7 @@ import inpainting_tf
 from baselines import classical, released_glcic
 from baselines.glcic import GLCIC
 from benchmarks import fresh_runs
-from command_line import photo_methods, trained
+from command_line import photo_methods, trained, weights_along
 from command_line.parsing import UsageError
 from inpainting_tf import exporting, images, serving
 
@@ -144,7 +144,7 @@ def test_released_weights_are_brought_in_as_they_are(tmp_path):
 
 
 def test_weights_that_come_along_are_found_by_name(runs, glcic, tmp_path, monkeypatch):
-    monkeypatch.setattr(photo_methods, "WEIGHTS_DIR", str(tmp_path))
+    monkeypatch.setattr(weights_along, "WEIGHTS_DIR", str(tmp_path))
     assert inpainting_tf.weights() == []
     with pytest.raises(UsageError, match="no weights come along"):
         photo_methods.open_all([], [])
