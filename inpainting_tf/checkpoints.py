@@ -402,6 +402,9 @@ def _list_anew(folder, listed=None):
         names = [os.path.basename(path) for path in held]
         lines = [f'model_checkpoint_path: "{names[-1]}"\n']
         lines += [f'all_model_checkpoint_paths: "{name}"\n' for name in names]
+        # Without times TensorFlow takes them for preserved ones, never to be deleted.
+        times = [os.path.getmtime(f"{path}.index") for path in held]
+        lines += [f"all_model_checkpoint_timestamps: {time!r}\n" for time in times]
         write_text(os.path.join(folder, "checkpoint"), lines)
     else:
         with contextlib.suppress(FileNotFoundError):

@@ -112,6 +112,23 @@ def test_a_checkpoint_that_the_list_does_not_name_yet_is_taken(saved):
     assert resumed(saved, written=3)[0] == 4
 
 
+def test_what_was_listed_anew_is_deleted_when_its_time_comes(saved):
+    """Runs that are killed often do not fill the disk."""
+    for step in (4, 5, 6):  # Each ends between a checkpoint's last file and the list.
+        lists = [folder / "checkpoint" for folder in (saved, saved / "best")]
+        listed = [path.read_text() for path in lists]
+        *_, checkpoints = resumed(saved)
+        checkpoints.save(step, best=True)
+        for path, text in zip(lists, listed, strict=True):
+            path.write_text(text)
+    assert resumed(saved)[0] == 6
+    resumed(saved)[3].save(7, best=True)
+    kept = sorted(path.name for path in saved.glob("*.index"))
+    assert kept == [f"step-{step}.index" for step in (5, 6, 7)]
+    assert [p.name for p in (saved / "best").glob("*.index")] == ["step-7.index"]
+    assert len([*saved.rglob("*.data-*")]) == 4
+
+
 def test_a_deleted_newest_checkpoint_is_said_to_be_gone(saved):
     for path in saved.glob("step-3*"):
         path.unlink()
