@@ -127,6 +127,11 @@ flags.DEFINE_integer(
     "detail and take longer. Default: what each was trained at.",
     lower_bound=16,
 )
+flags.DEFINE_bool(
+    "blend",
+    False,
+    "Blend what is filled in with the colours around the hole: no seam, no tint.",
+)
 flags.DEFINE_bool("overwrite", False, "Complete photos of a folder again.")
 
 
@@ -276,6 +281,8 @@ def run():
     pairs = pictures.pair_up(FLAGS.image, FLAGS.mask, FLAGS.output, name)
     root = None if single else FLAGS.output or f"{os.path.normpath(FLAGS.image)}_{name}"
     methods = photo_methods.open_all(FLAGS.methods, FLAGS.weights, FLAGS.working_size)
+    if FLAGS.blend:
+        methods = [completion.blending(method) for method in methods]
     for method in methods:
         training.say(f"{method.label}: {method.description}")
     outputs = photo_outputs.Outputs(root, methods, settings())

@@ -212,3 +212,26 @@ def test_what_the_refusal_of_a_photo_proposes_is_taken():
         proposed = str(refusal.value).rpartition(" give ")[2]
         converted = eval(proposed, {"np": np, "photo": photo})
         np.testing.assert_array_equal(method(converted, missing), wanted)
+
+
+def test_a_blended_filling_loses_its_tint_and_keeps_its_pattern():
+    size = 32
+    rows, columns = np.mgrid[:size, :size]
+    truth = np.stack([100 + rows, 90 + columns, 120 + 0 * rows], -1).astype(np.uint8)
+    missing = hole(size, size, (8, 10, 14, 9), (2, 26, 5, 6))
+    pattern = np.where((rows == 14) & (columns == 14), 0.4, 0.0)[..., np.newaxis]
+
+    def inpaint(image, mask):
+        tinted = images.to_float(truth[np.newaxis]) + [0.3, -0.2, 0.25] + pattern
+        return images.compose(image, tf.cast(tinted, tf.float32), mask)
+
+    plain = completion.PhotoMethod("net", "net", "n", inpaint, size)
+    blended = completion.blending(plain)
+    seen = np.where(missing[..., np.newaxis], np.uint8(0), truth)
+    found = blended(seen, missing).astype(int)
+    np.testing.assert_array_equal(found[~missing], truth[~missing])
+    rest = missing & (pattern[..., 0] == 0)
+    assert np.abs(found - truth)[rest].max() <= 4
+    assert np.abs(plain(seen, missing).astype(int) - truth)[rest].min() >= 24
+    assert np.all(found[14, 14] - truth[14, 14] >= 45)
+    assert blended.fingerprint != plain.fingerprint
