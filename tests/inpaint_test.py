@@ -267,7 +267,6 @@ def test_commands_that_cannot_be_meant_are_refused_in_one_line(tmp_path):
             f"--output={tmp_path}/masks",
             FILL,
         ],
-        "no weights come along": [image, mask],
         "no weights of this name come along": [image, mask, "--weights=faces"],
         "'photo.png' is not a flag": [image, mask, "photo.png"],
     }

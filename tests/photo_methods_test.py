@@ -18,7 +18,7 @@ from baselines.glcic import GLCIC
 from benchmarks import fresh_runs
 from command_line import photo_methods, trained, weights_along
 from command_line.parsing import UsageError
-from inpainting_tf import exporting, images, serving
+from inpainting_tf import exporting, images, serving, synthetic_faces
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +162,20 @@ def test_weights_that_come_along_are_found_by_name(runs, glcic, tmp_path, monkey
         UsageError, match="no weights of this name .* faces128, faces64"
     ):
         inpainting_tf.load("faces32")
+
+
+def test_the_weights_of_the_package_complete_better_than_the_mean_colour():
+    """Drawn faces will do, though they were trained on photos."""
+    method, by_mean = map(inpainting_tf.load, ("celeba128", "mean_color"))
+    assert method.window_size == 128
+    faces, _ = synthetic_faces.render(tf.range(4, dtype=tf.int64), 128, split="test")
+    mask = np.zeros([128, 128], bool)
+    mask[40:88, 36:92] = True
+    errors = {method: [], by_mean: []}
+    for rgb in faces.numpy():
+        for each, found in errors.items():
+            found.append(np.abs(each(rgb, mask).astype(int) - rgb)[mask].mean())
+    assert np.mean(errors[method]) < 0.8 * np.mean(errors[by_mean])
 
 
 def test_methods_take_their_weights_and_the_others_follow(runs):

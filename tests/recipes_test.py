@@ -119,10 +119,7 @@ def test_every_search_recipe_is_accepted_up_to_its_data(toy_run, tmp_path):
 
 @pytest.mark.parametrize(
     "method",
-    [
-        pytest.param(m, marks=pytest.mark.slow if m != "dcgan" else ())
-        for m in METHODS
-    ],
+    [pytest.param(m, marks=pytest.mark.slow if m != "dcgan" else ()) for m in METHODS],
 )
 def test_an_embedded_recipe_trains_every_player(method, toy_run):
     run_dir = toy_run(method)

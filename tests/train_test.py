@@ -182,7 +182,10 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_name(tmp_path):
         (["--run_dir=r", "--steps=1", "leftover"], "'leftover' is not a flag"),
         (["--run_dir=r", "--steps=0"], "--steps=0"),
         (["--run_dir=r", "--steps=1", "--mask=hexagon"], "hexagon"),
-        (["--run_dir=r", "--steps=1", "--mask=center,hex"], "--mask=center,hex: must be"),
+        (
+            ["--run_dir=r", "--steps=1", "--mask=center,hex"],
+            "--mask=center,hex: must be",
+        ),
         (["--run_dir=r", "--steps=1", "--mask=folder"], "--mask_dir go together"),
         (["--run_dir=r", "--steps=1", "--dataset=folder"], "needs --data_dir"),
         (

@@ -445,7 +445,10 @@ def test_fifty_steps_of_two_workers_are_those_of_one_process(method, tmp_path):
     free = rf"({biased}).bias|(generator|discriminator).norms.\d.moving_mean"
     if method == "dcgan":
         named = re.compile(rf"weights/({free})/")
-        apart = {name: value for name, value in apart.items() if not named.match(name)}
+        # TensorFlow doubles the dots of names.
+        left_out = [n for n in apart if named.match(n.replace("..", "."))]
+        assert len(left_out) == 14
+        apart = {n: value for n, value in apart.items() if n not in left_out}
     worst = max(apart, key=apart.get)
     moved = differences(alone, alone, 50, other_step=0)
     print(
