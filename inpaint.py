@@ -1,7 +1,6 @@
 """Completes photos: the missing part of one, or of every photo in a folder.
 
-    python inpaint.py --image=photo.jpg --mask=mask.png --output=completed.png \\
-        --methods=telea
+    python inpaint.py --image=photo.jpg --mask=mask.png --output=completed.png
     python inpaint.py --image=photos/ --mask=masks/ --output=completed/ \\
         --weights=runs/celeba
     python inpaint.py --image=photo.jpg --box=120,80,60,40 --output=completed.png \\

@@ -112,7 +112,7 @@ def card(recorded, step, size, validation, tables):
         "",
         f"- Trained on: {FLAGS.data}.",
         f"- Terms: {FLAGS.terms}.",
-        f"- Made from commit {commit()} by",
+        f"- Packed by the code of commit {commit()}, trained by",
         "",
         "```",
         f"python train.py --flagfile=inpainting_tf/weights/{FLAGS.name}/flags.cfg "
@@ -156,9 +156,9 @@ def card(recorded, step, size, validation, tables):
 def cell(estimate):
     if estimate is None:
         return ""
-    text = f"{estimate['mean']:.4g}"
+    text = f"{estimate['mean']:#.4g}"
     if estimate["low"] is not None:
-        text += f" [{estimate['low']:.4g}, {estimate['high']:.4g}]"
+        text += f" [{estimate['low']:#.4g}, {estimate['high']:#.4g}]"
     return text
 
 

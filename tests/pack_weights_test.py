@@ -136,7 +136,7 @@ def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
     text = open(f"{packed}/README.md").read()
     for words in ("drawn faces", "It took a minute.", "psnr 23.46", "`abc123`"):
         assert words in text
-    assert "| 9 | ours | 21.5 [21, 22] |" in text
+    assert "| 9 | ours | 21.50 [21.00, 22.00] |" in text
     assert "secret" not in text + open(f"{packed}/flags.cfg").read()
     other, _, step = trained.load(packed)
     assert step == small_exports.STEP
