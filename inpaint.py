@@ -129,7 +129,7 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "blend",
     False,
-    "Blend what is filled in with the colours around the hole: no seam, no tint.",
+    "Blend what networks fill in with the colours around the hole: no seam, no tint.",
 )
 flags.DEFINE_bool("overwrite", False, "Complete photos of a folder again.")
 

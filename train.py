@@ -80,7 +80,8 @@ flags.register_validator(
 flags.DEFINE_string(
     "initial_weights",
     None,
-    "Run folder[@checkpoint] whose weights a new run starts from, instead of random ones.",
+    "Run folder[@checkpoint] whose weights a new run starts from, instead of random "
+    "ones; not weights that come along, which hold only what completing takes.",
 )
 
 # Optimisation.
@@ -147,7 +148,14 @@ CHANGEABLE = (
 )
 
 # What workers of one run may differ in: where each finds and keeps things.
-LOCAL = ("run_dir", "data_dir", "data_list", "keep", "attention_memory_mb")
+LOCAL = (
+    "run_dir",
+    "data_dir",
+    "data_list",
+    "initial_weights",
+    "keep",
+    "attention_memory_mb",
+)
 
 # From the seed of a run's batches to theirs after a rollback: far from what users take.
 ROLLBACK_SEED = 1_000_003
@@ -293,6 +301,10 @@ def run():
         model = METHODS[FLAGS.method](**method_arguments())
     for draw in (draw_mask, draw_validation_mask):
         try_holes(model, draw)
+    started = FLAGS.initial_weights and not run_folder.noted_checkpoint(FLAGS.run_dir)
+    if started and team.is_chief:
+        prefix = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
+        training.say(f"starting from the weights of {prefix}")
     source, validation_source = open_sources()
     pictures_per_step = FLAGS.batch_size * model.batches_per_step
     steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / pictures_per_step))
@@ -315,10 +327,6 @@ def run():
         f"training pictures, {min(FLAGS.validation_count, len(validation_source)):,} "
         f"for validation, {steps} steps of {FLAGS.batch_size}"
     )
-    started = FLAGS.initial_weights and not run_folder.noted_checkpoint(FLAGS.run_dir)
-    if started and team.is_chief:
-        prefix = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
-        training.say(f"starting from the weights of {prefix}")
     note_unusable = None
     if team.is_chief:
         note_unusable = functools.partial(run_folder.note_unusable, FLAGS.run_dir)

@@ -121,9 +121,11 @@ def mask_rule(text, bank=None):
       bank: masks of --mask_dir, for the rule `folder`.
     """
 
-    def draw(seed):
+    rules = text.split(",")
+
+    def draw(seed, rules=rules):
         return masks.draw_one_of(
-            text.split(","),
+            rules,
             seed,
             FLAGS.image_size,
             FLAGS.image_size,
@@ -132,7 +134,8 @@ def mask_rule(text, bank=None):
             bank=bank,
         )
 
-    draw(np.zeros(2, np.int32))  # An impossible rule is refused now, not in the loop.
+    for rule in rules:  # An impossible one is refused now, not in the loop.
+        draw(np.zeros(2, np.int32), [rule])
     return draw
 
 

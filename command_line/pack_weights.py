@@ -10,13 +10,17 @@ that completions depend on, and the model card README.md. Weights below
 `inpainting_tf/weights` come along with the package and are found by name.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 
+import tensorflow as tf
 from absl import app, flags
 
+import inpainting_tf
 from command_line import trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from command_line.weights_along import WEIGHTS_DIR
@@ -38,7 +42,7 @@ flags.DEFINE_list("results", [], "results.json files of evaluate.py that measure
 flags.DEFINE_string("output", WEIGHTS_DIR, "Folder in which the named one is written.")
 
 # Flags that name places, which others do not have; lists may lie in the repository.
-PLACES = ("run_dir", "data_dir", "mask_dir")
+PLACES = ("run_dir", "data_dir", "mask_dir", "initial_weights")
 METRICS = ("psnr", "ssim", "l1")
 
 
@@ -46,13 +50,13 @@ def run():
     checkpoint = FLAGS.checkpoint
     if checkpoint == "best":
         checkpoint = trained.best_or_newest(FLAGS.run_dir)
-    model, recorded, step = trained.load(FLAGS.run_dir, checkpoint)
-    recorded = {
-        name: text
-        for name, text in recorded.items()
-        if name not in PLACES and not os.path.isabs(text)
-    }
     target = os.path.join(FLAGS.output, FLAGS.name)
+    refuse_to_replace_other(target)
+    model, recorded, step = trained.load(FLAGS.run_dir, checkpoint)
+    left_out = {
+        name for name, text in recorded.items() if name in PLACES or os.path.isabs(text)
+    }
+    recorded = {n: text for n, text in recorded.items() if n not in left_out}
     partial = f"{os.path.abspath(target)}.partial-{os.getpid()}"
     tables = [table for path in FLAGS.results for table in measured(path)]
     try:
@@ -61,14 +65,35 @@ def run():
         folder = os.path.join(partial, "checkpoints")
         prefix = Checkpoints(model, folder).save_completing_weights(folder, step)
         size = os.path.getsize(prefix + ".data-00000-of-00001")
-        text = card(recorded, step, size, validation_of(step), tables)
+        text = card(
+            recorded, left_out | {"run_dir"}, step, size, validation_of(step), tables
+        )
         run_folder.write_text(os.path.join(partial, "README.md"), [text])
         # The old ones go only when the new ones are whole.
         shutil.rmtree(target, ignore_errors=True)
         os.rename(partial, target)
+    except tf.errors.OpError as error:
+        raise UsageError(
+            f"--output={FLAGS.output}: cannot be written ({error.message.splitlines()[0]})"
+        ) from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{target}: {FLAGS.name}, step {step}, {size / 1e6:.1f} MB")
+
+
+def refuse_to_replace_other(target):
+    """Raises UsageError where the folder is not free and holds no packed weights."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", FLAGS.name):
+        raise UsageError(f"--name={FLAGS.name}: must be letters, digits and ._- only")
+    held = os.listdir(target) if os.path.isdir(target) else []
+    if os.path.lexists(target) and set(held) != {
+        "flags.cfg",
+        "checkpoints",
+        "README.md",
+    }:
+        raise UsageError(
+            f"{target} holds something else; take another --name or --output"
+        )
 
 
 def measured(path):
@@ -80,8 +105,9 @@ def measured(path):
         return [
             (results["protocol"], results["protocol_hash"], label, counts[label], row)
             for label, row in results["table"].items()
+            if [cell(row.get(name)) for name in METRICS]  # Refused here if damaged.
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"--results={path}: no results.json of evaluate.py ({error})"
         ) from None
@@ -89,11 +115,12 @@ def measured(path):
 
 def validation_of(step):
     """The validation measures that the run logged at a step; {} if none."""
-    try:
+    entries = []
+    with contextlib.suppress(OSError):
         with open(os.path.join(FLAGS.run_dir, "metrics.jsonl"), "rb") as file:
-            entries = [json.loads(line) for line in file]
-    except (OSError, ValueError):
-        return {}
+            for line in file:
+                with contextlib.suppress(ValueError):  # Cut short by a crash.
+                    entries.append(json.loads(line))
     found = {}
     for entry in entries:
         if entry.get("step") == step:
@@ -101,13 +128,13 @@ def validation_of(step):
     return found
 
 
-def card(recorded, step, size, validation, tables):
-    """The model card, Markdown."""
-    side = recorded["image_size"]
+def card(recorded, left_out, step, size, validation, tables):
+    """The model card, Markdown; `left_out` names the flags that a user must give."""
+    side = recorded.get("image_size", "any size")
     lines = [
         f"# {FLAGS.name}",
         "",
-        f"`{recorded['method']}` at width {recorded['width']}, {side}x{side}, step {step}, "
+        f"`{recorded['method']}` at width {recorded.get('width', 1)}, {side}x{side}, step {step}, "
         f"{size / 1e6:.1f} MB (float32, only what completing takes).",
         "",
         f"- Trained on: {FLAGS.data}.",
@@ -116,7 +143,7 @@ def card(recorded, step, size, validation, tables):
         "",
         "```",
         f"python train.py --flagfile=inpainting_tf/weights/{FLAGS.name}/flags.cfg "
-        "--data_dir=... --run_dir=...",
+        + " ".join(f"--{name}=..." for name in sorted(left_out)),
         "```",
         "",
     ]
@@ -124,8 +151,8 @@ def card(recorded, step, size, validation, tables):
         lines += [FLAGS.note, ""]
     if validation:
         lines += [
-            f"Validation at that step, {recorded['validation_count']} images, "
-            f"holes by `{recorded.get('validation_mask', recorded['mask'])}`: "
+            f"Validation at that step, up to {recorded.get('validation_count')} images, "
+            f"holes by `{recorded.get('validation_mask') or recorded.get('mask')}`: "
             + ", ".join(
                 f"{name.partition('/')[2]} {value:.4g}"
                 for name, value in validation.items()
@@ -164,9 +191,12 @@ def cell(estimate):
 
 def commit():
     """The commit of the code that packs; "unknown" outside a repository."""
-    found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    )
+    folder = os.path.dirname(inpainting_tf.__file__)
+    words = ["git", "-C", folder, "describe", "--always", "--dirty"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True)
+    except OSError:
+        return "unknown"
     return found.stdout.strip() or "unknown"
 
 

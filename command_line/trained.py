@@ -9,7 +9,7 @@ from baselines.methods import METHODS
 from command_line import method_flags
 from command_line.parsing import UsageError
 from inpainting_tf import run_folder, untrusted
-from inpainting_tf.checkpoints import Checkpoints
+from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
 
 
 def load(run_dir, checkpoint="newest"):
@@ -49,19 +49,20 @@ def start_from(model, method, source):
       path of the checkpoint.
 
     Raises:
-      UsageError: no run folder of this method, or no such checkpoint.
-      TrainingStopped: the checkpoint does not fit the model.
+      UsageError: no run folder of this method, no such checkpoint, or one that does not
+        fit the model.
     """
     run_dir, _, checkpoint = source.partition("@")
     if os.path.exists(source):
         run_dir, checkpoint = source, ""
-    trained_method = recorded_flags(run_dir).get("method")
-    if trained_method != method:
-        raise UsageError(
-            f"--initial_weights={source}: weights of {trained_method}, not of {method}"
-        )
-    prefix = checkpoint_prefix(run_dir, checkpoint or best_or_newest(run_dir))
-    Checkpoints(model, os.path.join(run_dir, "checkpoints")).start_from(prefix)
+    try:
+        trained_method = recorded_flags(run_dir).get("method")
+        if trained_method != method:
+            raise UsageError(f"weights of {trained_method}, not of {method}")
+        prefix = checkpoint_prefix(run_dir, checkpoint or best_or_newest(run_dir))
+        Checkpoints(model, os.path.join(run_dir, "checkpoints")).start_from(prefix)
+    except (ValueError, TrainingStopped) as error:
+        raise UsageError(f"--initial_weights={source}: {error}") from None
     return prefix
 
 

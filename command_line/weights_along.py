@@ -18,8 +18,11 @@ def names():
     return sorted(
         name
         for name in os.listdir(WEIGHTS_DIR)
-        for file in ("flags.cfg", "saved_model.pb")
-        if os.path.exists(os.path.join(WEIGHTS_DIR, name, file))
+        if ".partial-" not in name
+        and any(
+            os.path.exists(os.path.join(WEIGHTS_DIR, name, file))
+            for file in ("flags.cfg", "saved_model.pb")
+        )
     )
 
 

@@ -152,6 +152,8 @@ def write_pages(folder):
     for path in sorted((ROOT / "docs").iterdir()):
         if path.suffix in (".md", ".css"):
             shutil.copy(path, folder)
+        if path.name == "images":
+            shutil.copytree(path, folder / "images")
         if path.suffix == ".md" and path.name != "index.md":
             guides.append(path.name)
     readmes = []

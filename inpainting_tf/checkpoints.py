@@ -126,6 +126,8 @@ class Checkpoints:
         }
         try:
             untrusted.check_checkpoint(path)
+            if not _is_of_training(path):
+                raise ValueError("it holds only what completing takes")
             status = tf.train.Checkpoint(weights=weights).restore(path)
             status.expect_partial().assert_existing_objects_matched()
         except Exception as error:  # noqa: BLE001 - damage shows in many types
@@ -153,7 +155,9 @@ class Checkpoints:
         manager = tf.train.CheckpointManager(
             checkpoint, folder, max_to_keep=1, checkpoint_name="step"
         )
-        return manager.save(checkpoint_number=step)
+        prefix = manager.save(checkpoint_number=step)
+        _list_anew(folder)  # Without the time at which it was packed.
+        return prefix
 
     def _weights_of(self, path):
         """Those of the weights that a checkpoint must hold: all, or what completes.
@@ -161,9 +165,9 @@ class Checkpoints:
         Raises:
           ValueError: naming the first that completing takes and that is not there.
         """
+        if _is_of_training(path):
+            return self._weights
         there = set(tf.train.load_checkpoint(path).get_variable_to_shape_map())
-        if any(name.startswith("model/") for name in there):
-            return self._weights  # One of training, whole or damaged.
         held = {
             name: variable
             for name, variable in self._weights.items()
@@ -282,6 +286,12 @@ class Checkpoints:
     def kept(self):
         """Words for messages: which checkpoint remains."""
         return _kept(self.newest_path)
+
+
+def _is_of_training(path):
+    """Whether a checkpoint holds optimizers: one of training, whole or damaged."""
+    names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+    return any(name.startswith("model/") for name in names)
 
 
 def refuse_non_finite(model, step, kept):

@@ -115,8 +115,11 @@ def blending(method):
       method: PhotoMethod.
 
     Returns:
-      PhotoMethod.
+      PhotoMethod; a method without windows, such as a classical fill, as it is: it
+      begins at the hole's border by itself.
     """
+    if method.window_size is None:
+        return method
 
     @tf.function(reduce_retracing=True)
     def blend(image, mask, completed):

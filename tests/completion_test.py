@@ -235,3 +235,5 @@ def test_a_blended_filling_loses_its_tint_and_keeps_its_pattern():
     assert np.abs(plain(seen, missing).astype(int) - truth)[rest].min() >= 24
     assert np.all(found[14, 14] - truth[14, 14] >= 45)
     assert blended.fingerprint != plain.fingerprint
+    classical = completion.PhotoMethod("fill", "fill", "f", inpaint, None)
+    assert completion.blending(classical) is classical

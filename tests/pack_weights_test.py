@@ -100,11 +100,11 @@ def test_what_cannot_be_a_start_is_refused_in_one_line(tmp_path):
     with pytest.raises(UsageError, match="no checkpoint of step 8, only of 7"):
         trained.start_from(model, "glcic", f"{run_dir}@8")
     wider = METHODS["glcic"](image_size=32, width=0.125)
-    with pytest.raises(training.TrainingStopped, match="not the weights to start from"):
+    with pytest.raises(UsageError, match="initial_weights=.*not the weights to start"):
         trained.start_from(wider, "glcic", run_dir)
     whole = checkpoints.Checkpoints(model, f"{run_dir}/checkpoints")
     prefix = whole.save_completing_weights(str(tmp_path / "packed"), 7)
-    with pytest.raises(training.TrainingStopped, match="not the weights to start from"):
+    with pytest.raises(training.TrainingStopped, match="only what completing takes"):
         whole.start_from(prefix)
 
 
@@ -144,6 +144,24 @@ def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
         outputs(other)["completed"], outputs(model)["completed"]
     )
     assert os.listdir(tmp_path / "along") == ["faces64"]
+    assert "--data_dir=... --data_list=... --run_dir=..." in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("glcic", "holds something else"),
+        ("", "--name=: must be letters"),
+        (".", "--name=.: must be letters"),
+    ],
+)
+def test_no_run_and_no_other_folder_is_replaced(name, message, tmp_path):
+    run_dir, _ = small_exports.write_run(str(tmp_path), "glcic")
+    before = sorted(os.listdir(run_dir))
+    given = (f"--run_dir={run_dir}", f"--name={name}", f"--output={tmp_path}")
+    status, errors = pack(*given, "--data=d", "--terms=t")
+    assert status == 2 and message in errors
+    assert sorted(os.listdir(run_dir)) == before
 
 
 def test_evaluate_finds_weights_that_come_along_by_name(tmp_path, monkeypatch):
