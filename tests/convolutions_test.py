@@ -102,7 +102,9 @@ def test_a_doubling_convolution_is_one_of_repeated_pixels(
 
     repeated.trainable_variables = theirs.trainable_variables
     for own, other in zip(call(x), _results(repeated, x), strict=True):
-        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-3)
+        # Sums of many products: what is near 0 is rounded as the largest is.
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_a_saved_model_with_a_doubling_convolution_loads(tmp_path):

@@ -164,7 +164,6 @@ def failing_requests():
         ((fill, {"image": IMAGE / 255, "mask": MASK}), "INVALID_ARGUMENT", "uint8"),
         ((fill, {"image": IMAGE, "mask": MASK[:, 1:]}), "INVALID_ARGUMENT", "2,4,7,1"),
         (("encoded", {"image_bytes": [b"no picture"]}), "INVALID_ARGUMENT", "image"),
-        (("filtered", {"x": FLOATS[0]}), "INVALID_ARGUMENT", "4-dimensional"),
     ]
 
 
@@ -276,8 +275,8 @@ def test_a_keras_export_archive_runs(tmp_path):
     ):
         kernel, bias = model.get_weights()
         expected = np.tanh(batch @ kernel + bias)
+        assert list(answer.outputs) == ["y"]
         np.testing.assert_allclose(answer.outputs["y"], expected, atol=1e-6)
-        assert_same(answer, {"y": model(batch)})
 
 
 def test_warmup_requests_are_read_and_run(exported, tmp_path):
