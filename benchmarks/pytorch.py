@@ -30,6 +30,9 @@ from inpainting_tf import images
 from inpainting_tf.optimization import adam
 
 FLAGS = flags.FLAGS
+flags.DEFINE_multi_enum(
+    "network", ["glcic", "giica"], ["glcic", "giica"], "Which networks; repeatable."
+)
 flags.DEFINE_list("batch_sizes", ["4"], "Images at once.")
 flags.DEFINE_integer("rounds", 7, "Turns that are timed.", lower_bound=2)
 flags.DEFINE_bool("channels_last", False, "PyTorch's memory format for networks.")
@@ -130,7 +133,8 @@ def main(_):
         "giica": (GIICA, pytorch_networks.GIICA, absolute_error, 256),
     }
     print(f"TensorFlow {tf.__version__}, PyTorch {torch.__version__}")
-    for name, (our_network, their_network, error, size) in networks.items():
+    for name in FLAGS.network:
+        our_network, their_network, error, size = networks[name]
         for count in map(int, FLAGS.batch_sizes):
             batch = random_batch(count, size)
             our_forward, our_step = ours(our_network(), error, batch)

@@ -7,7 +7,7 @@ that leaves known pixels untouched.
 To complete an array:
 
     import inpainting_tf
-    inpaint = inpainting_tf.load("runs/quickstart")
+    inpaint = inpainting_tf.load("celeba128")
     completed = inpaint(photo, mask)  # uint8 [H, W, 3], any size; [H, W], True = missing
 """
 
