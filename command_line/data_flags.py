@@ -120,7 +120,6 @@ def mask_rule(text, bank=None):
       text: one or several rules, as a flag gives them.
       bank: masks of --mask_dir, for the rule `folder`.
     """
-
     rules = text.split(",")
 
     def draw(seed, rules=rules):
