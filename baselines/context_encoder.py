@@ -30,6 +30,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, images, losses
+from inpainting_tf.averaging import averaged_copy, follow
 from inpainting_tf.layers import (
     BatchNormalization,
     leaky_relu,
@@ -192,6 +193,7 @@ class ContextEncoder(keras.Model):
         beta_1=0.5,
         beta_2=0.999,
         clip_norm=None,
+        averaging_decay=0.0,
         **kwargs,
     ):
         """
@@ -211,6 +213,9 @@ class ContextEncoder(keras.Model):
           discriminator_learning_rate: of the discriminator's Adam.
           beta_1, beta_2: of both Adams.
           clip_norm: largest global gradient norm of each player; None for no limit.
+          averaging_decay: per step, of the moving average of the completion network's
+            weights and statistics that is used outside training, see `averaging`; 0
+            for no average.
           **kwargs: of keras.Model.
 
         Raises:
@@ -238,14 +243,20 @@ class ContextEncoder(keras.Model):
         self.adversarial_weight = adversarial_weight
         self.clip_norm = clip_norm
 
-        self.completion = CompletionNetwork(
-            image_size=image_size,
-            region_size=self.region_size,
-            width=width,
-            bottleneck=bottleneck,
-            name="completion",
-        )
-        self.completion(tf.zeros([1, image_size, image_size, 3]))
+        self.averaging_decay = averaging_decay
+
+        def completion_network(name):
+            network = CompletionNetwork(
+                image_size=image_size,
+                region_size=self.region_size,
+                width=width,
+                bottleneck=bottleneck,
+                name=name,
+            )
+            network(tf.zeros([1, image_size, image_size, 3]))
+            return network
+
+        self.completion = completion_network("completion")
         self.completion_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)
         self.completion_optimizer.build(self.completion.trainable_variables)
         self.discriminator = None
@@ -258,10 +269,16 @@ class ContextEncoder(keras.Model):
                 discriminator_learning_rate, beta_1, beta_2, epsilon=1e-8
             )
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        # Last, so that all else starts from the same random weights without it.
+        self.averaged_completion = averaged_copy(
+            self.completion,
+            lambda: completion_network("averaged_completion"),
+            averaging_decay,
+        )
         self.built = True
 
     def call(self, image, hole, training=False):
-        """Completes images.
+        """Completes images; outside training with the averaged weights, if any.
 
         Args:
           image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
@@ -285,7 +302,10 @@ class ContextEncoder(keras.Model):
         known = images.erase(image, hole) + hole * tf.constant(self.fill)
         if self.region == "center":
             known = _checked(known, hole, size // 4)
-        predicted = self.completion(known, training=training)
+        network = self.completion
+        if self.averaged_completion is not None and not training:
+            network = self.averaged_completion
+        predicted = network(known, training=training)
         if self.region == "center":
             margin = [size // 4, size // 4]
             predicted = tf.pad(predicted, [[0, 0], margin, margin, [0, 0]])
@@ -354,6 +374,12 @@ class ContextEncoder(keras.Model):
             completion_gradients,
             completion_weights,
             self.clip_norm,
+        )
+        follow(
+            self.averaged_completion,
+            self.completion,
+            self.averaging_decay,
+            self.completion_optimizer.iterations,
         )
         return results
 

@@ -37,6 +37,7 @@ from baselines.giica_networks import (
     RefinementNetwork,
 )
 from inpainting_tf import health, images, losses, masks
+from inpainting_tf.averaging import averaged_copy, follow
 from inpainting_tf.contextual_attention import MEMORY_MB
 from inpainting_tf.optimization import (
     adam,
@@ -79,6 +80,7 @@ class GIICA(keras.Model):
         beta_1=0.5,
         beta_2=0.9,
         clip_norm=None,
+        averaging_decay=0.0,
         seed=0,
         **kwargs,
     ):
@@ -106,6 +108,8 @@ class GIICA(keras.Model):
           gradient_penalty_weight: lambda, beside the critics' loss.
           learning_rate, beta_1, beta_2: of both Adams.
           clip_norm: largest global gradient norm of each player; None for no limit.
+          averaging_decay: per step, of the moving average of both networks' weights
+            that is used outside training, see `averaging`; 0 for no average.
           seed: of the random mixing in the gradient penalty, which depends on nothing
             but this and the step.
           **kwargs: of keras.Model.
@@ -158,19 +162,29 @@ class GIICA(keras.Model):
         self.global_adversarial_weight = global_adversarial_weight
         self.gradient_penalty_weight = gradient_penalty_weight
         self.clip_norm = clip_norm
+        self.averaging_decay = averaging_decay
         self.seed = seed
 
         picture = tf.zeros([1, image_size, image_size, 3])
         hole = tf.zeros([1, image_size, image_size, 1])
-        self.coarse_network = CoarseNetwork(width=width, padding=padding, name="coarse")
-        self.coarse_network(picture, hole)
-        self.refinement_network = RefinementNetwork(
-            width=width,
-            padding=padding,
-            attention_memory_mb=attention_memory_mb,
-            name="refinement",
-        )
-        self.refinement_network(picture, hole)
+
+        def coarse_network(name):
+            network = CoarseNetwork(width=width, padding=padding, name=name)
+            network(picture, hole)
+            return network
+
+        def refinement_network(name):
+            network = RefinementNetwork(
+                width=width,
+                padding=padding,
+                attention_memory_mb=attention_memory_mb,
+                name=name,
+            )
+            network(picture, hole)
+            return network
+
+        self.coarse_network = coarse_network("coarse")
+        self.refinement_network = refinement_network("refinement")
         self.generator_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)
         self.generator_optimizer.build(self._generator_weights())
 
@@ -180,15 +194,26 @@ class GIICA(keras.Model):
         self.global_critic(picture)
         self.critic_optimizer = adam(learning_rate, beta_1, beta_2, epsilon=1e-8)
         self.critic_optimizer.build(self._critic_weights())
+        # Last, so that all else starts from the same random weights without it.
+        self.averaged_coarse_network = averaged_copy(
+            self.coarse_network,
+            lambda: coarse_network("averaged_coarse"),
+            averaging_decay,
+        )
+        self.averaged_refinement_network = averaged_copy(
+            self.refinement_network,
+            lambda: refinement_network("averaged_refinement"),
+            averaging_decay,
+        )
         self.built = True
 
     def call(self, image, hole, training=False):
-        """Completes images.
+        """Completes images; outside training with the averaged weights, if any.
 
         Args:
           image: float32 [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
           hole: float32 [B, H, W, 1], 1 = missing.
-          training: has no effect.
+          training: use the weights being trained.
 
         Returns:
           dict: `predicted` (the refined picture), `completed`, `coarse` float32
@@ -198,10 +223,13 @@ class GIICA(keras.Model):
           ValueError: H or W known and not possible, see `padding`.
         """
         self._check_size(*image.shape[1:3])
-        coarse = self.coarse_network(image, hole)
-        refined, offsets = self.refinement_network(
-            images.compose(image, coarse, hole), hole
-        )
+        coarse_network = self.coarse_network
+        refinement_network = self.refinement_network
+        if self.averaged_coarse_network is not None and not training:
+            coarse_network = self.averaged_coarse_network
+            refinement_network = self.averaged_refinement_network
+        coarse = coarse_network(image, hole)
+        refined, offsets = refinement_network(images.compose(image, coarse, hole), hole)
         return {
             "predicted": refined,
             "completed": images.compose(image, refined, hole),
@@ -250,6 +278,12 @@ class GIICA(keras.Model):
             self._generator_weights(),
             self.clip_norm,
         )
+        for average, network in (
+            (self.averaged_coarse_network, self.coarse_network),
+            (self.averaged_refinement_network, self.refinement_network),
+        ):
+            steps = self.generator_optimizer.iterations
+            follow(average, network, self.averaging_decay, steps)
         critic_results["health/critic_gradient_norm"] = critic_norm
         generator_results["health/generator_gradient_norm"] = gradient_norm(
             self.generator_optimizer, gradients

@@ -42,6 +42,7 @@ from baselines.glcic_networks import (
     Discriminator,
 )
 from inpainting_tf import health, images, losses, masks
+from inpainting_tf.averaging import averaged_copy, follow
 from inpainting_tf.optimization import (
     adadelta,
     adam,
@@ -87,6 +88,7 @@ class GLCIC(keras.Model):
         clip_norm=None,
         discriminator_batch_statistics=False,
         random_scales=False,
+        averaging_decay=0.0,
         **kwargs,
     ):
         """
@@ -115,6 +117,9 @@ class GLCIC(keras.Model):
             statistics in evaluation too, so that a logit depends on batch mates.
           random_scales: batch normalisation's scales start from a truncated normal
             (mean 0, deviation 0.1), not at 1.
+          averaging_decay: per step, of the moving average of the completion network's
+            weights and statistics that is used outside training, see `averaging`; 0
+            for no average.
           **kwargs: of keras.Model.
 
         Raises:
@@ -155,21 +160,28 @@ class GLCIC(keras.Model):
         self.clip_norm = clip_norm
         self.discriminator_batch_statistics = discriminator_batch_statistics
 
-        self.completion = CompletionNetwork(
-            width=width,
-            mask_channel=mask_channel,
-            mean_color=mean_color,
-            random_scales=random_scales,
-            name="completion",
-        )
+        self.averaging_decay = averaging_decay
+
+        whole = tf.zeros([1, image_size, image_size, 3])
+
+        def completion_network(name):
+            network = CompletionNetwork(
+                width=width,
+                mask_channel=mask_channel,
+                mean_color=mean_color,
+                random_scales=random_scales,
+                name=name,
+            )
+            network(whole, tf.zeros([1, image_size, image_size, 1]))
+            return network
+
+        self.completion = completion_network("completion")
         self.discriminator = Discriminator(
             image_size=image_size,
             width=width,
             random_scales=random_scales,
             name="discriminator",
         )
-        whole = tf.zeros([1, image_size, image_size, 3])
-        self.completion(whole, tf.zeros([1, image_size, image_size, 1]))
         patch = tf.zeros([1, local_patch_size, local_patch_size, 3])
         self.discriminator(whole, patch)
 
@@ -197,10 +209,16 @@ class GLCIC(keras.Model):
             trainable=False,
             name="steps_taken",
         )
+        # Last, so that all else starts from the same random weights without it.
+        self.averaged_completion = averaged_copy(
+            self.completion,
+            lambda: completion_network("averaged_completion"),
+            averaging_decay,
+        )
         self.built = True
 
     def call(self, image, hole, training=False):
-        """Completes images.
+        """Completes images; outside training with the averaged weights, if any.
 
         Args:
           image: float32 [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
@@ -210,7 +228,13 @@ class GLCIC(keras.Model):
         Returns:
           dict: `predicted`, `completed` float32 [B, H, W, 3].
         """
-        predicted = self.completion(image, hole, training=training)
+        network = self.completion
+        if self.averaged_completion is not None and not training:
+            network = self.averaged_completion
+        return self._complete(network, image, hole, training)
+
+    def _complete(self, network, image, hole, training):
+        predicted = network(image, hole, training=training)
         completed = images.compose(image, predicted, hole)
         return {"predicted": predicted, "completed": completed}
 
@@ -273,6 +297,12 @@ class GLCIC(keras.Model):
             self.clip_norm,
             when=phase != 1,
         )
+        follow(
+            self.averaged_completion,
+            self.completion,
+            self.averaging_decay,
+            self.completion_optimizer.iterations,
+        )
         self.steps_taken.assign_add(1)
         results["health/completion_gradient_norm"] = gradient_norm(
             self.completion_optimizer, completion_gradients
@@ -295,7 +325,7 @@ class GLCIC(keras.Model):
         scaled_completion_loss = scaled_discriminator_loss = zero
         accuracies = {"health/real_accuracy": zero, "health/fake_accuracy": zero}
         with tf.GradientTape(persistent=True) as tape:
-            outputs = self(image, mask, training=completion_learns)
+            outputs = self._complete(self.completion, image, mask, completion_learns)
             if discriminator_learns:
                 real_logits = self.logits(image, box, training=True)
                 fake_logits = self.logits(outputs["completed"], box, training=True)

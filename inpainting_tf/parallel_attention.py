@@ -26,6 +26,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, images, losses, masks
+from inpainting_tf.averaging import averaged_copy, follow
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.convolutions import Conv2D, Conv2DTranspose
 from inpainting_tf.layers import leaky_relu, scaled_channels, through
@@ -249,9 +250,8 @@ class ParallelAttention(keras.Model):
           discriminator_learning_rate: None for the same rate.
           beta_1, beta_2: of both Adams.
           clip_norm: largest global gradient norm of each player; None for no limit.
-          averaging_decay: decay per step of the exponential moving average of the
-            completion network's weights that is used outside training, at step t at
-            most t / (9 + t); 0 for no average.
+          averaging_decay: per step, of the moving average of the completion network's
+            weights that is used outside training, see `averaging`; 0 for no average.
           **kwargs: of keras.Model.
 
         Raises:
@@ -271,10 +271,6 @@ class ParallelAttention(keras.Model):
             raise ValueError(
                 f"--local_patch_size={local_patch_size}: must lie in "
                 f"1..{image_size} (--image_size)"
-            )
-        if not 0 <= averaging_decay < 1:
-            raise ValueError(
-                f"--averaging_decay={averaging_decay}: must be at least 0, below 1"
             )
         self.image_size = image_size
         self.local_patch_size = local_patch_size
@@ -300,11 +296,6 @@ class ParallelAttention(keras.Model):
         self.completion = completion_network("completion")
         self.completion_optimizer = adam(learning_rate, beta_1, beta_2)
         self.completion_optimizer.build(self.completion.trainable_variables)
-        self.averaged_completion = None
-        if averaging_decay:
-            self.averaged_completion = completion_network("averaged_completion")
-            self.averaged_completion.set_weights(self.completion.get_weights())
-            self.averaged_completion.trainable = False
         self.discriminator = None
         if adversarial_weight:
             self.discriminator = Discriminator(width=width, local=local_discriminator)
@@ -318,6 +309,12 @@ class ParallelAttention(keras.Model):
                 discriminator_learning_rate, beta_1, beta_2
             )
             self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        # Last, so that all else starts from the same random weights without it.
+        self.averaged_completion = averaged_copy(
+            self.completion,
+            lambda: completion_network("averaged_completion"),
+            averaging_decay,
+        )
         self.built = True
 
     def call(self, image, hole, training=False):
@@ -403,7 +400,12 @@ class ParallelAttention(keras.Model):
             completion_weights,
             self.clip_norm,
         )
-        self._update_average()
+        follow(
+            self.averaged_completion,
+            self.completion,
+            self.averaging_decay,
+            self.completion_optimizer.iterations,
+        )
         return results
 
     def _logits(self, image, outputs, box):
@@ -417,14 +419,3 @@ class ParallelAttention(keras.Model):
             )
 
         return score(image), score(outputs["completed"])
-
-    def _update_average(self):
-        if self.averaged_completion is None:
-            return
-        # Young averages move faster, or the initial weights would linger in them.
-        step = tf.cast(self.completion_optimizer.iterations, tf.float32)
-        decay = tf.minimum(self.averaging_decay, step / (9.0 + step))
-        for average, weight in zip(
-            self.averaged_completion.variables, self.completion.variables, strict=True
-        ):
-            average.assign(average + (1.0 - decay) * (weight - average))

@@ -203,28 +203,6 @@ def test_training_on_one_batch_lowers_the_context_loss():
     assert last < 0.3 * first
 
 
-def test_averaged_weights_follow_and_are_used_outside_training():
-    model = small_method(averaging_decay=0.2, learning_rate=1e-2)
-    batch = example_batch()
-    expected = model.completion.get_weights()
-    for step in range(1, 4):
-        model.update(batch)
-        decay = min(0.2, step / (9 + step))  # 0.1, 0.18, then the flag's own
-        expected = [
-            decay * old + (1 - decay) * new
-            for old, new in zip(expected, model.completion.get_weights(), strict=True)
-        ]
-    for average, value in zip(
-        model.averaged_completion.get_weights(), expected, strict=True
-    ):
-        np.testing.assert_allclose(average, value, atol=1e-6)
-    averaged = model(batch["image"], batch["mask"])["predicted"]
-    current = model(batch["image"], batch["mask"], training=True)["predicted"]
-    direct = model.averaged_completion(batch["image"], batch["mask"])["predicted"]
-    np.testing.assert_array_equal(averaged, direct)
-    assert np.abs(averaged - current).max() > 1e-4
-
-
 def test_ablations_leave_their_part_out():
     batch = example_batch()
     full = small_method()

@@ -30,6 +30,7 @@ SMALL = {
         "completion_steps": 1,
         "discriminator_steps": 1,
         "reconstruction": "half_sum",
+        "averaging_decay": 0.9,
         "clip_norm": 1.0,
     },
     "giica": {
