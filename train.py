@@ -377,6 +377,7 @@ def run():
             batch_size=FLAGS.batch_size,
             keep=FLAGS.keep,
             jit_compile=FLAGS.jit_compile,
+            validate_start=bool(started),
             **shared,
         )
 

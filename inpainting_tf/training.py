@@ -162,6 +162,19 @@ def compile_forward(model, size=None):
     )
 
 
+def complete_first(forward, batches):
+    """Completes the first batch.
+
+    Args:
+      forward, batches: as of `validate`.
+
+    Returns:
+      dict of tensors, the batch's and the outputs.
+    """
+    first = next(iter(batches))
+    return {**first, **forward(first["image"], first["mask"])}
+
+
 def validate(forward, batches):
     """Completes the validation examples.
 
@@ -174,8 +187,7 @@ def validate(forward, batches):
       completes nothing (a prior); and the first batch's inputs and outputs, dict of
       tensors.
     """
-    first = next(iter(batches))
-    samples = {**first, **forward(first["image"], first["mask"])}
+    samples = complete_first(forward, batches)
     if "completed" not in samples:
         return {}, samples
 
@@ -232,6 +244,7 @@ def train(
     keep=3,
     jit_compile=False,
     rollbacks=0,
+    validate_start=False,
     team=ALONE,
 ):
     """Trains a method to a step count, resuming where its run folder stands.
@@ -253,6 +266,8 @@ def train(
       rollbacks: how often, over the whole run, training may go back to the last
         checkpoint, and on with other batches, after a loss or weight that is not
         finite.
+      validate_start: validate a new run's first weights too; random ones are not worth
+        the wait.
       team: workers.Team that trains it.
 
     Returns:
@@ -277,6 +292,7 @@ def train(
             batch_size=batch_size,
             jit_compile=jit_compile,
             rollbacks=rollbacks,
+            validate_start=validate_start,
             team=team,
         )
     except OSError as error:
@@ -321,6 +337,7 @@ def _train(
     batch_size,
     jit_compile,
     rollbacks,
+    validate_start,
     team,
 ):
     """`train` in a folder that no other process trains in."""
@@ -349,18 +366,23 @@ def _train(
         values = {f"validation/{name}": value for name, value in measures.items()}
         return values | health.output_measures(samples)
 
+    def look_at_start():
+        samples = complete_first(forward, validation_batches)
+        log.picture(step, "step", draw_samples(samples))
+        values = health.output_measures(samples)
+        if "completed" in samples:
+            floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
+            say(f"mean-colour fill: validation {describe(floor)}")
+            values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
+        return values
+
     def save(best=False):
         log.sync()
         checkpoints.save(step, best)
         run_folder.note_checkpoint(run_dir, step)
 
     if step == 0 and not log.history:
-        values = validation()
-        if "validation/psnr" in values:
-            floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
-            say(f"mean-colour fill: validation {describe(floor)}")
-            values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
-        log.scalars(0, values)
+        log.scalars(0, look_at_start() | (validation() if validate_start else {}))
     elif _validation_missing(log, step) and schedule.validates(step):
         best_before = log.best("validation/psnr")
         log.complete(validation())
