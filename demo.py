@@ -8,7 +8,7 @@ Open the address that it prints. A photo is opened or a sample taken, its hole b
 boxed; the page shows the completions of all methods chosen side by side with their
 times, where attention borrowed from, and a search's iterations as they run. A file
 downloaded there holds the very pixels that inpaint.py writes for the same mask, which
-can be downloaded too.
+can be downloaded too, with --blend where the page blends.
 
 Needs the extra `demo`. Only this machine can open the page unless --server_name says
 otherwise; visitors wait for each other in a queue. Nothing of theirs is written to disk,

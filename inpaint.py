@@ -129,7 +129,8 @@ flags.DEFINE_integer(
 flags.DEFINE_bool(
     "blend",
     False,
-    "Blend what networks fill in with the colours around the hole: no seam, no tint.",
+    "Blend what networks fill in with the colours around the hole: no seam, no tint. "
+    "Searches have --blending in their recipes.",
 )
 flags.DEFINE_bool("overwrite", False, "Complete photos of a folder again.")
 

@@ -115,10 +115,10 @@ def blending(method):
       method: PhotoMethod.
 
     Returns:
-      PhotoMethod; a method without windows, such as a classical fill, as it is: it
-      begins at the hole's border by itself.
+      PhotoMethod; as it is what begins at the hole's border by itself, such as a
+      classical fill, or has a way of its own to, such as a search.
     """
-    if method.window_size is None:
+    if method.window_size is None or method.watch:
         return method
 
     @tf.function(reduce_retracing=True)

@@ -249,6 +249,7 @@ def visit(visitor, server, folder, weights):
         f"--output={folder}/own.png",
         "--methods=mean_color",
         weights,
+        "--blend",  # As the page proposes.
     )
     assert status == 0, errors
     for label in ("mean_color", "parallel_attention", "siidgm"):

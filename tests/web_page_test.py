@@ -17,7 +17,7 @@ from PIL import Image
 
 import inpainting_tf
 from command_line import photo_methods
-from inpainting_tf import photos
+from inpainting_tf import completion, photos
 from web_page import attention, events, job, kept, pictures, strokes
 
 MAX_PIXELS = 50_000
@@ -251,6 +251,30 @@ def test_what_is_downloaded_is_the_librarys_own_completion(page, runs):
         np.testing.assert_array_equal(found, wanted)
         assert f'data-title="{label}"' in said[-1][1]
     assert "Where parallel_attention borrowed from" in said[-1][1]
+
+
+def test_what_networks_paint_is_blended_in_where_that_is_asked_for(page, runs):
+    pixels = noise(45, 60)
+    request = asked(page, file_of(pixels), BOX)
+    labels = ["mean_color", "parallel_attention"]
+    files = {}
+    for blend in (False, True):
+        *_, (_, answers, _) = page[0].complete(request, labels, blend=blend)
+        files[blend] = downloads(page, answers)
+    name = "me.and.my.cat_mean_color.png"  # A fill has nothing to be blended.
+    assert files[False][name] == files[True][name]
+    missing = np.zeros([45, 60], bool)
+    missing[5:20, 8:21] = True
+    (method,) = photo_methods.open_all([], [runs["parallel_attention"]])
+    blended = completion.blending(method)
+    wanted = completion.complete(pixels, missing, blended)
+    data = files[True]["me.and.my.cat_parallel_attention.png"]
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(data))), wanted)
+    assert data != files[False]["me.and.my.cat_parallel_attention.png"]
+    assert page[0].can_blend
+    plain = photo_methods.open_all(["mean_color"], [runs["siidgm"]])
+    nothing = events.Events(plain, kept.KeptFiles(), kept.KeptFiles(), MAX_PIXELS)
+    assert not nothing.can_blend
 
 
 def test_a_search_tells_of_its_iterations_and_finds_what_it_finds_unwatched(page):

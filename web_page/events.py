@@ -15,6 +15,7 @@ import threading
 import numpy as np
 import tensorflow as tf
 
+from inpainting_tf import completion
 from web_page import pictures, results, strokes
 from web_page.job import Job
 
@@ -39,6 +40,10 @@ class Events:
           max_pixels: of a photo.
         """
         self.methods = {method.label: method for method in methods}
+        # Once, since each compiles its own.
+        self._blended = {
+            method.label: completion.blending(method) for method in methods
+        }
         self.max_pixels = max_pixels
         self._opened, self._finished = opened_files, finished_files
         self._stops = {}
@@ -62,7 +67,7 @@ class Events:
 
     def warm_up(self):
         """Compiles what would make the first visitor wait: all but searches."""
-        for method in self.methods.values():
+        for method in (*self.methods.values(), *self._blended.values()):
             if method.window_size and not method.watch:
                 size = method.window_size
                 image, mask = np.zeros([2, 1, size, size, 3], np.float32)
@@ -76,13 +81,19 @@ class Events:
         if session in self._stops:
             self._stops[session].set()
 
-    def complete(self, edited, labels, session=None):
+    @property
+    def can_blend(self):
+        """Whether `blend` makes a difference to any method."""
+        return any(self._blended[m.label] is not m for m in self.methods.values())
+
+    def complete(self, edited, labels, session=None, blend=False):
         """Completes a photo by several methods.
 
         Args:
           edited: JSON of the editor: {"photo": token, "strokes": [...]}.
           labels: of the methods.
           session: whose request it is, for `stop`.
+          blend: see `completion.blending`.
 
         Yields:
           (message, answers, running), HTML each: `running` is what is seen of a search
@@ -91,7 +102,7 @@ class Events:
         """
         stopped = self._stops[session] = threading.Event()
         try:
-            yield from self._complete(edited, labels, stopped)
+            yield from self._complete(edited, labels, stopped, blend)
         except (RequestError, strokes.StrokesError, pictures.PhotoError) as error:
             yield results.message(error, is_error=True), "", ""
         finally:
@@ -99,9 +110,10 @@ class Events:
             if self._stops.get(session) is stopped:
                 del self._stops[session]
 
-    def _complete(self, edited, labels, stopped):
+    def _complete(self, edited, labels, stopped, blend):
         name, photo, missing = self._asked(edited)
-        methods = [m for label, m in self.methods.items() if label in (labels or ())]
+        offered = self._blended if blend else self.methods
+        methods = [m for label, m in offered.items() if label in (labels or ())]
         if not methods:
             raise RequestError("Choose at least one method.")
         job = Job(name, photo, missing, self._finished)

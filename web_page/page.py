@@ -14,7 +14,7 @@ from web_page import pictures, results
 _FOLDER = os.path.dirname(__file__)
 # What the editor holds is read once, when the button is pressed.
 _WITH_EDITOR = (
-    "(edited, labels) => [document.querySelector('.hole-editor').value(), labels]"
+    "(edited, ...others) => [document.querySelector('.hole-editor').value(), ...others]"
 )
 CSS_PATH = os.path.join(_FOLDER, "page.css")
 TITLE = "Image inpainting"
@@ -41,9 +41,9 @@ def build(events, *, max_bytes, at_once):
     labels = list(events.methods)
     quick = [label for label, method in events.methods.items() if not method.watch]
 
-    def complete(edited, chosen, request: gradio.Request):
+    def complete(edited, chosen, blend, request: gradio.Request):
         for said, shown, searched in events.complete(
-            edited, chosen, request.session_hash
+            edited, chosen, request.session_hash, blend
         ):
             yield said, gradio.skip() if shown is None else shown, searched
 
@@ -73,6 +73,12 @@ def build(events, *, max_bytes, at_once):
                     labels, value=quick or labels[:1], label="Methods"
                 )
                 gradio.HTML(_about(events.methods.values()))
+                blend = gradio.Checkbox(
+                    events.can_blend,
+                    label="Blend in what networks paint: no seam, no tint",
+                    elem_id="blend",
+                    visible=events.can_blend,
+                )
                 with gradio.Row():
                     run = gradio.Button(
                         "Complete", variant="primary", elem_id="run", min_width=120
@@ -83,7 +89,7 @@ def build(events, *, max_bytes, at_once):
         searching = gradio.HTML(elem_id="searching")
         running = run.click(
             complete,
-            [editor, chosen],
+            [editor, chosen, blend],
             [message, answers, searching],
             js=_WITH_EDITOR,
             concurrency_limit=at_once,
