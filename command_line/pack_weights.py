@@ -39,6 +39,7 @@ flags.DEFINE_string(
     "note", "", "Another sentence for the card, such as the time taken."
 )
 flags.DEFINE_list("results", [], "results.json files of evaluate.py that measured it.")
+flags.DEFINE_bool("half", False, "Round the weights to float16, half as large.")
 flags.DEFINE_string("output", WEIGHTS_DIR, "Folder in which the named one is written.")
 
 # Flags that name places, which others do not have; lists may lie in the repository.
@@ -63,7 +64,9 @@ def run():
         os.makedirs(partial)
         run_folder.write_flags(partial, recorded)
         folder = os.path.join(partial, "checkpoints")
-        prefix = Checkpoints(model, folder).save_completing_weights(folder, step)
+        prefix = Checkpoints(model, folder).save_completing_weights(
+            folder, step, FLAGS.half
+        )
         size = os.path.getsize(prefix + ".data-00000-of-00001")
         text = card(
             recorded, left_out | {"run_dir"}, step, size, validation_of(step), tables
@@ -135,7 +138,8 @@ def card(recorded, left_out, step, size, validation, tables):
         f"# {FLAGS.name}",
         "",
         f"`{recorded['method']}` at width {recorded.get('width', 1)}, {side}x{side}, step {step}, "
-        f"{size / 1e6:.1f} MB (float32, only what completing takes).",
+        f"{size / 1e6:.1f} MB ({'float16' if FLAGS.half else 'float32'}, only what "
+        "completing takes).",
         "",
         f"- Trained on: {FLAGS.data}.",
         f"- Terms: {FLAGS.terms}.",

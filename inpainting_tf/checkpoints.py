@@ -97,9 +97,13 @@ class Checkpoints:
             untrusted.check_checkpoint(path)
             if weights_only:
                 held = self._weights_of(path)
-                weights = tf.train.Checkpoint(weights=held, step=self.step)
+                read = _as_stored(path, held)
+                weights = tf.train.Checkpoint(weights=read, step=self.step)
                 status = weights.restore(path).expect_partial()
                 status.assert_existing_objects_matched()
+                for name, variable in read.items():
+                    if variable is not held[name]:
+                        held[name].assign(tf.cast(variable, held[name].dtype))
             else:
                 self._checkpoint.restore(path).assert_consumed()
         except Exception as error:  # noqa: BLE001 - damage shows in many types
@@ -136,7 +140,7 @@ class Checkpoints:
                 f"{str(error).splitlines()[0]}"
             ) from None
 
-    def save_completing_weights(self, folder, step):
+    def save_completing_weights(self, folder, step, half=False):
         """Saves what completing takes alone: without discriminators and optimizers.
 
         Restored by `restore` with weights_only.
@@ -144,12 +148,15 @@ class Checkpoints:
         Args:
           folder: an empty or new one, which then is one of checkpoints.
           step: at which the weights stand.
+          half: round float32 weights to float16, half as large.
 
         Returns:
           prefix of the checkpoint.
         """
         needed = {name.replace("/", ".") for name in completing_weights(self._model)}
         held = {name: self._weights[name] for name in sorted(needed)}
+        if half:
+            held = {name: _halved(variable) for name, variable in held.items()}
         self.step.assign(step)
         checkpoint = tf.train.Checkpoint(weights=held, step=self.step)
         manager = tf.train.CheckpointManager(
@@ -171,7 +178,7 @@ class Checkpoints:
         held = {
             name: variable
             for name, variable in self._weights.items()
-            if f"weights/{name.replace('.', '..')}/{_VALUE}" in there
+            if _place(name) in there
         }
         if len(held) < len(self._weights):
             for name in sorted(completing_weights(self._model)):
@@ -286,6 +293,32 @@ class Checkpoints:
     def kept(self):
         """Words for messages: which checkpoint remains."""
         return _kept(self.newest_path)
+
+
+def _place(name):
+    """Where a checkpoint holds a weight."""
+    return f"weights/{name.replace('.', '..')}/{_VALUE}"
+
+
+def _halved(variable):
+    """A variable of float16 in place of one of float32 whose values it can take."""
+    if variable.dtype != tf.float32:
+        return variable
+    rounded = tf.cast(variable, tf.float16)
+    if not tf.reduce_all(tf.math.is_finite(rounded)):
+        return variable
+    return tf.Variable(rounded)
+
+
+def _as_stored(path, weights):
+    """`weights`, with variables of float16 for those that are stored so."""
+    stored = tf.train.load_checkpoint(path).get_variable_to_dtype_map()
+    return {
+        name: tf.Variable(tf.zeros(variable.shape, tf.float16))
+        if variable.dtype == tf.float32 and stored.get(_place(name)) == tf.float16
+        else variable
+        for name, variable in weights.items()
+    }
 
 
 def _is_of_training(path):

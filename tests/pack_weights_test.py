@@ -58,6 +58,28 @@ def test_weights_that_completing_takes_are_enough_for_the_same_bits(method, tmp_
     assert not judges & completing_weights(model)
 
 
+def test_halved_weights_are_the_weights_rounded_to_float16(tmp_path):
+    _, model = small_exports.write_run(str(tmp_path), "glcic")
+    names = sorted(completing_weights(model))
+    kernel = next(name for name in names if name.endswith("kernel"))
+    value = named_weights(model)[kernel].numpy()
+    value.flat[:3] = [1e5, -1e-6, 0.1]  # The first is more than float16 can hold.
+    named_weights(model)[kernel].assign(value)
+    whole = checkpoints.Checkpoints(model, str(tmp_path))
+    prefix = whole.save_completing_weights(str(tmp_path / "packed"), 7, half=True)
+    stored = tf.train.load_checkpoint(prefix).get_variable_to_dtype_map()
+    full = [name for name, dtype in stored.items() if dtype == tf.float32]
+    assert len(full) == 1 and kernel.replace("/", "..") in full[0]
+    other = METHODS["glcic"](**small_exports.NETWORKS["glcic"])
+    restored = checkpoints.Checkpoints(other, str(tmp_path))
+    assert restored.restore(prefix, weights_only=True) == 7
+    for name in names:
+        wanted = named_weights(model)[name].numpy()
+        if name != kernel:
+            wanted = wanted.astype(np.float16).astype(np.float32)
+        np.testing.assert_array_equal(named_weights(other)[name], wanted, name)
+
+
 def test_averaged_weights_take_the_place_of_those_that_were_trained():
     model = METHODS["parallel_attention"](
         **small_exports.NETWORKS["parallel_attention"], averaging_decay=0.9
