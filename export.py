@@ -20,14 +20,17 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is impor
 import tensorflow as tf
 from absl import app, flags, logging
 
-from command_line import served_methods, trained
+from command_line import served_methods, trained, weights_along
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import exporting, training
 
 FLAGS = flags.FLAGS
 
 flags.DEFINE_string(
-    "run_dir", None, "Run folder of the method, or of the dcgan that --search searches."
+    "run_dir",
+    None,
+    "Run folder of the method, or of the dcgan that --search searches; or the name of "
+    "weights that come along.",
 )
 flags.DEFINE_string(
     "checkpoint",
@@ -65,7 +68,7 @@ def source():
     if not FLAGS.export_dir:
         raise UsageError("--export_dir is missing; name a folder for the exports")
     if FLAGS.run_dir:
-        return FLAGS.run_dir, FLAGS.checkpoint
+        return weights_along.find(FLAGS.run_dir), FLAGS.checkpoint
     if FLAGS.checkpoint:
         return trained.split_checkpoint(FLAGS.checkpoint)
     if not FLAGS.search:

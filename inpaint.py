@@ -17,6 +17,7 @@ the same command goes on where it was interrupted.
 Exit status: 0 all completed, 1 some were not, 2 wrong command line, 130 interrupted.
 """
 
+import operator
 import os
 import signal
 import sys
@@ -282,7 +283,12 @@ def run():
     root = None if single else FLAGS.output or f"{os.path.normpath(FLAGS.image)}_{name}"
     methods = photo_methods.open_all(FLAGS.methods, FLAGS.weights, FLAGS.working_size)
     if FLAGS.blend:
-        methods = [completion.blending(method) for method in methods]
+        plain, methods = methods, [completion.blending(m) for m in methods]
+        if all(map(operator.is_, plain, methods)):
+            training.say(
+                "--blend changes nothing here: classical fills begin at the hole's "
+                "border, searches blend by their recipe (--blending)"
+            )
     for method in methods:
         training.say(f"{method.label}: {method.description}")
     outputs = photo_outputs.Outputs(root, methods, settings())

@@ -22,7 +22,7 @@ from absl import app, flags, logging
 from tqdm import tqdm
 
 from baselines.methods import SEARCHES
-from command_line import data_flags, method_flags, trained
+from command_line import data_flags, method_flags, trained, weights_along
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
     data,
@@ -40,7 +40,12 @@ from inpainting_tf.search_results import SearchResults
 FLAGS = flags.FLAGS
 
 flags.DEFINE_enum("method", "siidgm", list(SEARCHES), "Search to complete by.")
-flags.DEFINE_string("gan", None, "Run folder of the trained dcgan that is searched.")
+flags.DEFINE_string(
+    "gan",
+    None,
+    "Run folder of the trained dcgan that is searched, or the name of one that comes "
+    "along.",
+)
 flags.DEFINE_string(
     "gan_checkpoint", "newest", "Its checkpoint: newest, or a step that was kept."
 )
@@ -95,7 +100,8 @@ def load_gan():
     Raises:
       UsageError: the folder holds no run of a dcgan.
     """
-    gan, recorded, step = trained.load(FLAGS.gan, FLAGS.gan_checkpoint)
+    source = weights_along.find(FLAGS.gan)
+    gan, recorded, step = trained.load(source, FLAGS.gan_checkpoint)
     if recorded["method"] != "dcgan":
         raise UsageError(
             f"--gan={FLAGS.gan} holds a run of {recorded['method']}; the searches need "

@@ -147,6 +147,9 @@ CHANGEABLE = (
     "rollbacks",
 )
 
+# Parameters that methods did not always have, with the value that was theirs before.
+NEWER = {"averaging_decay": "0.0"}
+
 # What workers of one run may differ in: where each finds and keeps things.
 LOCAL = (
     "run_dir",
@@ -264,7 +267,8 @@ def check_folder(team):
     shared = {name: text for name, text in values.items() if name not in LOCAL}
     team.compare({"flags": repr(sorted(shared.items())), "versions": repr(versions())})
     if team.is_chief:
-        run_folder.check(FLAGS.run_dir, values, CHANGEABLE)
+        newer = {name: text for name, text in NEWER.items() if name in values}
+        run_folder.check(FLAGS.run_dir, values, CHANGEABLE, newer)
 
 
 def versions():

@@ -30,7 +30,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, images, losses
-from inpainting_tf.averaging import averaged_copy, follow
+from inpainting_tf.averaging import averaged_copy, check_decay, follow
 from inpainting_tf.layers import (
     BatchNormalization,
     leaky_relu,
@@ -219,11 +219,12 @@ class ContextEncoder(keras.Model):
           **kwargs: of keras.Model.
 
         Raises:
-          ValueError: a size, width or region that the method cannot take.
+          ValueError: a size, width, region or decay that the method cannot take.
         """
         # Images stay float32 under mixed precision; the networks' layers cast for
         # themselves.
         super().__init__(**{"dtype": "float32", **kwargs})
+        check_decay(averaging_decay)
         if image_size < 32 or image_size & (image_size - 1):
             raise ValueError(
                 f"--image_size={image_size}: context_encoder takes powers of two from "
@@ -284,7 +285,8 @@ class ContextEncoder(keras.Model):
           image: float32 [B, S, S, 3] in [-1, 1]; missing pixels may hold anything.
           hole: float32 [B, S, S, 1], 1 = missing; for the region "center" within the
             central box.
-          training: normalise by the batch's statistics and move the running ones.
+          training: with the weights being trained, normalised by the batch's statistics,
+            which moves the running ones.
 
         Returns:
           dict: `predicted`, `completed` float32 [B, S, S, 3].

@@ -37,7 +37,7 @@ from baselines.giica_networks import (
     RefinementNetwork,
 )
 from inpainting_tf import health, images, losses, masks
-from inpainting_tf.averaging import averaged_copy, follow
+from inpainting_tf.averaging import averaged_copy, check_decay, follow
 from inpainting_tf.contextual_attention import MEMORY_MB
 from inpainting_tf.optimization import (
     adam,
@@ -115,11 +115,12 @@ class GIICA(keras.Model):
           **kwargs: of keras.Model.
 
         Raises:
-          ValueError: a size, width, padding or count that the method cannot take.
+          ValueError: a size, width, padding, count or decay that the method cannot take.
         """
         # Images stay float32 under mixed precision; the networks' layers cast for
         # themselves.
         super().__init__(**{"dtype": "float32", **kwargs})
+        check_decay(averaging_decay)
         if image_size < 16 or image_size % 8:
             raise ValueError(
                 f"--image_size={image_size}: giica takes multiples of 8 from 16 on"
@@ -278,11 +279,12 @@ class GIICA(keras.Model):
             self._generator_weights(),
             self.clip_norm,
         )
-        for average, network in (
-            (self.averaged_coarse_network, self.coarse_network),
-            (self.averaged_refinement_network, self.refinement_network),
+        coarse_steps = self.generator_optimizer.iterations
+        both_steps = tf.maximum(coarse_steps - self.coarse_pretraining_steps, 0)
+        for average, network, steps in (
+            (self.averaged_coarse_network, self.coarse_network, coarse_steps),
+            (self.averaged_refinement_network, self.refinement_network, both_steps),
         ):
-            steps = self.generator_optimizer.iterations
             follow(average, network, self.averaging_decay, steps)
         critic_results["health/critic_gradient_norm"] = critic_norm
         generator_results["health/generator_gradient_norm"] = gradient_norm(

@@ -42,7 +42,7 @@ from baselines.glcic_networks import (
     Discriminator,
 )
 from inpainting_tf import health, images, losses, masks
-from inpainting_tf.averaging import averaged_copy, follow
+from inpainting_tf.averaging import averaged_copy, check_decay, follow
 from inpainting_tf.optimization import (
     adadelta,
     adam,
@@ -123,11 +123,12 @@ class GLCIC(keras.Model):
           **kwargs: of keras.Model.
 
         Raises:
-          ValueError: a size, width, name or step count that the method cannot take.
+          ValueError: a size, width, name, step count or decay that the method cannot take.
         """
         # Images stay float32 under mixed precision; the networks' layers cast for
         # themselves.
         super().__init__(**{"dtype": "float32", **kwargs})
+        check_decay(averaging_decay)
         if image_size < 16 or image_size % 4:
             raise ValueError(
                 f"--image_size={image_size}: glcic takes multiples of 4 from 16 on"
@@ -161,7 +162,6 @@ class GLCIC(keras.Model):
         self.discriminator_batch_statistics = discriminator_batch_statistics
 
         self.averaging_decay = averaging_decay
-
         whole = tf.zeros([1, image_size, image_size, 3])
 
         def completion_network(name):
@@ -223,7 +223,8 @@ class GLCIC(keras.Model):
         Args:
           image: float32 [B, H, W, 3] in [-1, 1]; missing pixels may hold anything.
           hole: float32 [B, H, W, 1], 1 = missing.
-          training: normalise by the batch's statistics and move the running ones.
+          training: with the weights being trained, normalised by the batch's statistics,
+            which moves the running ones.
 
         Returns:
           dict: `predicted`, `completed` float32 [B, H, W, 3].
@@ -302,6 +303,7 @@ class GLCIC(keras.Model):
             self.completion,
             self.averaging_decay,
             self.completion_optimizer.iterations,
+            rests=tf.equal(phase, 1),
         )
         self.steps_taken.assign_add(1)
         results["health/completion_gradient_norm"] = gradient_norm(

@@ -321,7 +321,8 @@ def _searching(source, recipe, working_size, fingerprint):
     served = serving.ServedMethod(inpaint, gan.image_size, None, whole_batches=True)
     about = f"{recipe.method} on a dcgan at step {step}"
     method = _network(source, served, about, fingerprint, working_size)
-    return dataclasses.replace(method, watch=watched_search.WatchedSearch(search))
+    watch = watched_search.WatchedSearch(search)
+    return dataclasses.replace(method, watch=watch, is_search=True)
 
 
 def _open_tf1(source, working_size):
@@ -395,4 +396,5 @@ def _open_saved_model(source, working_size):
         contenders.completes(signature),
         size,
         "holes" in metadata,
+        is_search="search" in metadata,
     )

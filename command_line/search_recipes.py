@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from baselines.methods import SEARCHES
-from command_line import method_flags, trained
+from command_line import method_flags, trained, weights_along
 from command_line.parsing import UsageError
 
 # What a recipe says about pictures and holes.
@@ -75,7 +75,8 @@ def read(path, gan=None, gan_checkpoint=None):
 
     Args:
       path: of the file.
-      gan, gan_checkpoint: instead of those in the file.
+      gan, gan_checkpoint: instead of those in the file; a run folder, or the name of
+        weights that come along.
 
     Returns:
       SearchRecipe.
@@ -118,7 +119,7 @@ def read(path, gan=None, gan_checkpoint=None):
     return SearchRecipe(
         path,
         values.method,
-        gan,
+        weights_along.find(gan),
         gan_checkpoint or values.gan_checkpoint,
         values.seed,
         method_flags.arguments(SEARCHES, values.method, values),

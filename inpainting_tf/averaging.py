@@ -7,6 +7,12 @@ the part of a learning rate that falls towards the end, and needs no end to be k
 import tensorflow as tf
 
 
+def check_decay(decay):
+    """Raises ValueError for a decay below 0, or of 1 or more."""
+    if not 0 <= decay < 1:
+        raise ValueError(f"--averaging_decay={decay}: must be at least 0, below 1")
+
+
 def averaged_copy(network, make_network, decay):
     """A second network for the average, equal to the first for now.
 
@@ -17,12 +23,7 @@ def averaged_copy(network, make_network, decay):
 
     Returns:
       keras.Model that is not trained, or None.
-
-    Raises:
-      ValueError: no decay.
     """
-    if not 0 <= decay < 1:
-        raise ValueError(f"--averaging_decay={decay}: must be at least 0, below 1")
     if not decay:
         return None
     copy = make_network()
@@ -31,7 +32,7 @@ def averaged_copy(network, make_network, decay):
     return copy
 
 
-def follow(average, network, decay, step):
+def follow(average, network, decay, step, rests=None):
     """Moves the average towards the network's weights and statistics of a step.
 
     Args:
@@ -39,11 +40,16 @@ def follow(average, network, decay, step):
       network: keras.Model that is trained.
       decay: share of the average that stays, at most step / (9 + step): young
         averages move faster, or the initial weights would linger in them.
-      step: integer scalar, updates of the network so far.
+      step: integer scalar, updates of the network so far; the average equals the
+        network until there are some.
+      rests: bool scalar tensor, whether the network was not updated in this step, so
+        that its average stays; None for never.
     """
     if average is None:
         return
     step = tf.cast(step, tf.float32)
     kept = tf.minimum(decay, step / (9.0 + step))
+    if rests is not None:
+        kept = tf.where(rests, 1.0, kept)
     for old, new in zip(average.variables, network.variables, strict=True):
         old.assign(old + (1.0 - kept) * (new - old))

@@ -19,6 +19,8 @@ from inpainting_tf import untrusted
 from inpainting_tf.named_weights import completing_weights, named_weights
 from inpainting_tf.run_folder import write_text
 
+# How the names of averaged weights begin, before the name of what they average.
+AVERAGED = "averaged_"
 # What TensorFlow calls the value of a variable in a checkpoint.
 _VALUE = ".ATTRIBUTES/VARIABLE_VALUE"
 
@@ -115,7 +117,9 @@ class Checkpoints:
     def start_from(self, path):
         """Takes the weights of another run for a new one, which counts from step 0.
 
-        Whole numbers, which count the steps of phases, stay as they are.
+        Where the other run averages a network's weights, those are what it completes
+        with, and both the network and its average start from them. Whole numbers, which
+        count the steps of phases, stay as they are.
 
         Args:
           path: checkpoint prefix, of a run of the same method.
@@ -123,17 +127,25 @@ class Checkpoints:
         Raises:
           TrainingStopped: it cannot be read, lacks a weight or belongs to another model.
         """
-        weights = {
-            name: variable
-            for name, variable in self._weights.items()
-            if not variable.dtype.is_integer
-        }
+        weights, averages = {}, {}
+        for name, variable in self._weights.items():
+            if name.startswith(AVERAGED):
+                averages[name.removeprefix(AVERAGED)] = variable
+            elif not variable.dtype.is_integer:
+                weights[name] = variable
         try:
             untrusted.check_checkpoint(path)
             if not _is_of_training(path):
                 raise ValueError("it holds only what completing takes")
-            status = tf.train.Checkpoint(weights=weights).restore(path)
+            there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+            stored = {
+                AVERAGED + name if _place(AVERAGED + name) in there else name: variable
+                for name, variable in weights.items()
+            }
+            status = tf.train.Checkpoint(weights=stored).restore(path)
             status.expect_partial().assert_existing_objects_matched()
+            for name, variable in averages.items():
+                variable.assign(weights[name])
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             raise TrainingStopped(
                 f"checkpoint {path} has not the weights to start from: "

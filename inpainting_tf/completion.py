@@ -44,6 +44,7 @@ class PhotoMethod:
       watch: of a search, the same as `inpaint` with a third argument: function
         (iteration, found float32 [S, S, 3] in [-1, 1], loss) that it calls on the way;
         a `watched_search.WatchedSearch`.
+      is_search: whether it is a search, which blends by its recipe.
     """
 
     label: str
@@ -54,6 +55,7 @@ class PhotoMethod:
     central_holes: bool = False
     attend: Callable | None = None
     watch: Callable | None = None
+    is_search: bool = False
 
     def __call__(self, photo, mask):
         """Completes a photo.
@@ -115,10 +117,10 @@ def blending(method):
       method: PhotoMethod.
 
     Returns:
-      PhotoMethod; as it is what begins at the hole's border by itself, such as a
-      classical fill, or has a way of its own to, such as a search.
+      PhotoMethod; a classical fill, which begins at the hole's border by itself, and a
+      search as they are.
     """
-    if method.window_size is None or method.watch:
+    if method.window_size is None or method.is_search:
         return method
 
     @tf.function(reduce_retracing=True)

@@ -26,7 +26,7 @@ import tensorflow as tf
 from keras import layers
 
 from inpainting_tf import health, images, losses, masks
-from inpainting_tf.averaging import averaged_copy, follow
+from inpainting_tf.averaging import averaged_copy, check_decay, follow
 from inpainting_tf.contextual_attention import MEMORY_MB, ContextualAttention
 from inpainting_tf.convolutions import Conv2D, Conv2DTranspose
 from inpainting_tf.layers import leaky_relu, scaled_channels, through
@@ -255,11 +255,12 @@ class ParallelAttention(keras.Model):
           **kwargs: of keras.Model.
 
         Raises:
-          ValueError: a size or width that the networks cannot take.
+          ValueError: a size, width or decay that the method cannot take.
         """
         # Images stay float32 under mixed precision; the networks' layers cast for
         # themselves.
         super().__init__(**{"dtype": "float32", **kwargs})
+        check_decay(averaging_decay)
         if image_size < 16 or image_size % 4:
             raise ValueError(
                 f"--image_size={image_size}: parallel_attention takes multiples of 4 "

@@ -31,19 +31,21 @@ class RunFolderError(ValueError):
     """A run folder that cannot be used; the message says why and what to do."""
 
 
-def check(run_dir, flag_values, changeable=()):
+def check(run_dir, flag_values, changeable=(), defaults=None):
     """Makes sure that a folder is free or holds the run of these flags.
 
     Args:
       run_dir: the folder, which need not exist.
       flag_values: dict of effective flags, name -> text.
       changeable: names of flags that may differ when a run is resumed.
+      defaults: dict name -> text, of flags that a run may have been begun before: their
+        defaults, which must leave it as it was.
 
     Raises:
       RunFolderError: a run with other flags, or a folder that holds something else.
     """
     if os.path.exists(os.path.join(run_dir, "flags.cfg")):
-        recorded = read_flags(run_dir)
+        recorded = (defaults or {}) | read_flags(run_dir)
         differing = [
             f"--{name} was {recorded.get(name, 'not set')}, "
             f"is {flag_values.get(name, 'not set')}"

@@ -266,8 +266,8 @@ def train(
       rollbacks: how often, over the whole run, training may go back to the last
         checkpoint, and on with other batches, after a loss or weight that is not
         finite.
-      validate_start: validate a new run's first weights too; random ones are not worth
-        the wait.
+      validate_start: validate a new run's first weights too, its best so far; random
+        ones are not worth the wait.
       team: workers.Team that trains it.
 
     Returns:
@@ -358,18 +358,22 @@ def _train(
             raise Abandoned
         return compiled_forward(image, mask)
 
-    def validation():
-        measures, samples = validate(forward, validation_batches)
+    def report(measures, samples):
         log.picture(step, "step", draw_samples(samples))
         if measures:
             say(f"step {step}: validation {describe(measures)}")
         values = {f"validation/{name}": value for name, value in measures.items()}
         return values | health.output_measures(samples)
 
+    def validation():
+        return report(*validate(forward, validation_batches))
+
     def look_at_start():
-        samples = complete_first(forward, validation_batches)
-        log.picture(step, "step", draw_samples(samples))
-        values = health.output_measures(samples)
+        if validate_start:
+            measures, samples = validate(forward, validation_batches)
+        else:
+            measures, samples = {}, complete_first(forward, validation_batches)
+        values = report(measures, samples)
         if "completed" in samples:
             floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
             say(f"mean-colour fill: validation {describe(floor)}")
@@ -382,7 +386,9 @@ def _train(
         run_folder.note_checkpoint(run_dir, step)
 
     if step == 0 and not log.history:
-        log.scalars(0, look_at_start() | (validation() if validate_start else {}))
+        log.scalars(0, look_at_start())
+        if "validation/psnr" in log.history[-1]:
+            save(best=True)
     elif _validation_missing(log, step) and schedule.validates(step):
         best_before = log.best("validation/psnr")
         log.complete(validation())

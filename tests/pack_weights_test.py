@@ -115,6 +115,28 @@ def test_a_new_model_starts_from_a_runs_weights_but_counts_its_own_steps(tmp_pat
             np.testing.assert_array_equal(value, old[name])
 
 
+@pytest.mark.parametrize("method", ["glcic", "giica"])
+@pytest.mark.parametrize("decays", [(0.0, 0.5), (0.5, 0.0), (0.5, 0.5)])
+def test_a_start_is_what_the_other_run_completes_with(method, decays, tmp_path):
+    old_decay, new_decay = decays
+    arguments = small_exports.NETWORKS[method]
+    old = METHODS[method](**arguments, averaging_decay=old_decay)
+    for weight in named_weights(old).values():
+        if "int" not in weight.dtype:
+            weight.assign(weight + tf.random.normal(weight.shape, stddev=0.01))
+    whole = checkpoints.Checkpoints(old, str(tmp_path))
+    whole.save(9)
+    new = METHODS[method](**arguments, averaging_decay=new_decay)
+    checkpoints.Checkpoints(new, str(tmp_path / "new")).start_from(whole.newest_path)
+    wanted = outputs(old)["completed"]
+    np.testing.assert_array_equal(outputs(new)["completed"], wanted)
+    weights = named_weights(new)
+    for name, value in weights.items():
+        if name.startswith("averaged_"):
+            trained_weight = weights[name.removeprefix("averaged_")]
+            np.testing.assert_array_equal(value, trained_weight, err_msg=name)
+
+
 def test_what_cannot_be_a_start_is_refused_in_one_line(tmp_path):
     run_dir, model = small_exports.write_run(str(tmp_path), "glcic")
     with pytest.raises(UsageError, match="weights of glcic, not of giica"):

@@ -23,7 +23,7 @@ SMALL = {
         "averaging_decay": 0.9,
         "clip_norm": 50.0,
     },
-    "context_encoder": {"image_size": 32, "width": 0.05},
+    "context_encoder": {"image_size": 32, "width": 0.05, "averaging_decay": 0.9},
     "glcic": {
         "image_size": 32,
         "width": 0.05,
@@ -38,6 +38,7 @@ SMALL = {
         "width": 0.05,
         "critic_updates": 1,
         "coarse_pretraining_steps": 1,
+        "averaging_decay": 0.9,
     },
     "dcgan": {"width": 0.02},
 }

@@ -161,6 +161,12 @@ def test_a_run_folder_with_other_flags_or_data_is_refused(tmp_path):
         run_folder.check(run_dir, {**flags, "width": "1"}, ("steps",))
     with pytest.raises(run_folder.RunFolderError, match="--seed was not set, is 1"):
         run_folder.check(run_dir, {**flags, "seed": "1"}, ("steps",))
+    # A run of before there was a flag had what now is its default.
+    newer = {**flags, "averaging_decay": "0.0"}
+    run_folder.check(run_dir, newer, defaults={"averaging_decay": "0.0"})
+    newer["averaging_decay"] = "0.9"
+    with pytest.raises(run_folder.RunFolderError, match="was 0.0, is 0.9"):
+        run_folder.check(run_dir, newer, defaults={"averaging_decay": "0.0"})
     other = {"data": {"training pictures": "a", "masks": "b"}}
     with pytest.raises(run_folder.RunFolderError, match="began with other masks"):
         run_folder.prepare(run_dir, flags, other)

@@ -4,7 +4,7 @@ Inputs: bytes of a file; the editor's strokes as JSON and labels of methods. Out
 what the page shows, as HTML, again and again until all is there (`Events.complete` is a
 generator). Photos go the way of inpaint.py: `photos.read`, `completion.complete`,
 `Photo.completed_png` (in `job`), so that the file downloaded holds the very pixels that
-inpaint.py writes for the same mask.
+inpaint.py writes for the same mask, with --blend where the page blends.
 
 Nothing of a visitor's is written to disk.
 """
@@ -67,7 +67,7 @@ class Events:
 
     def warm_up(self):
         """Compiles what would make the first visitor wait: all but searches."""
-        for method in (*self.methods.values(), *self._blended.values()):
+        for method in self._blended.values():  # Each has its plain one in it.
             if method.window_size and not method.watch:
                 size = method.window_size
                 image, mask = np.zeros([2, 1, size, size, 3], np.float32)
@@ -116,7 +116,8 @@ class Events:
         methods = [m for label, m in offered.items() if label in (labels or ())]
         if not methods:
             raise RequestError("Choose at least one method.")
-        job = Job(name, photo, missing, self._finished)
+        blended = [m.label for m in methods if m is not self.methods[m.label]]
+        job = Job(name, photo, missing, self._finished, blended)
         for method in methods:
             yield results.message(f"{method.label} is at work ..."), job.html(), ""
             for news, running in job.run(method, stopped):

@@ -30,17 +30,18 @@ class _Stopped(Exception):
 class Job:
     """Completes one photo and collects what there is to show."""
 
-    def __init__(self, name, photo, missing, finished_files):
+    def __init__(self, name, photo, missing, finished_files, blended=()):
         """
         Args:
           name: of the photo's file.
           photo: photos.Photo.
           missing: bool [H, W], somewhere True, somewhere False.
           finished_files: kept.KeptFiles, for what can be downloaded.
+          blended: labels of the methods whose fillings are blended in, which is said.
         """
         self._stem = name.rpartition(".")[0] or name
         self._photo, self._missing = photo, missing
-        self._finished = finished_files
+        self._finished, self._blended = finished_files, blended
         self._close_up = photo_figures.surroundings(missing)
         self._completed, self._seconds = {}, {}
         # Label -> first (image, mask, completed) of a network with attention.
@@ -106,13 +107,15 @@ class Job:
             return
         seconds = self._seconds[method.label] = time.monotonic() - began
         self._completed[method.label] = completed
+        blended = ", blended in" if method.label in self._blended else ""
         made_by = (
             f"inpainting-tf {inpainting_tf.__version__}, completed by {method.label}"
+            f"{blended}"
         )
         png = self._photo.completed_png(completed, self._missing, made_by)
         link = self._kept(method.label, png)
-        urls = self._urls(completed)
-        self._cards.append(results.Card(method.label, urls, f"{seconds:.2f} s", link))
+        urls, note = self._urls(completed), f"{seconds:.2f} s{blended}"
+        self._cards.append(results.Card(method.label, urls, note, link))
 
     def _search(self, method, stopped):
         """Runs a search in a thread of its own and tells of it meanwhile."""
