@@ -107,6 +107,13 @@ def feature_fingerprint():
     return run_folder.file_hash(weights) if os.path.isfile(weights) else weights
 
 
+def features_name():
+    """Whose features FID and KID are of, for the tables; of InceptionV3 also by whom."""
+    if FLAGS.features == "inception" and os.path.isfile(FLAGS.inception_weights):
+        return f"inception, {os.path.basename(FLAGS.inception_weights)}"
+    return FLAGS.features
+
+
 def command_line(protocol):
     """The command that gives these results anywhere."""
     words = ["python evaluate.py"]
@@ -114,6 +121,9 @@ def command_line(protocol):
         if value := FLAGS[name].value:
             text = ",".join(value) if isinstance(value, list) else value
             words.append(f"--{name}={text}")
+    if FLAGS.features == "inception" and os.path.isfile(FLAGS.inception_weights):
+        file = os.path.basename(FLAGS.inception_weights)
+        words.append(f"--inception_weights=<{file}>")
     if protocol.needs_files:
         words.append("--data_dir=<its pictures>")
     return " ".join([*words, "--output_dir=<a folder>"])
@@ -174,7 +184,7 @@ def run():
             columns,
             names,
             set_level=set_level,
-            features_name=FLAGS.features,
+            features_name=features_name(),
             command=command_line(protocol),
         )
     with watch.on("methods"):

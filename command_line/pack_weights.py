@@ -39,7 +39,12 @@ flags.DEFINE_string(
     "note", "", "Another sentence for the card, such as the time taken."
 )
 flags.DEFINE_list("results", [], "results.json files of evaluate.py that measured it.")
-flags.DEFINE_bool("half", False, "Round the weights to float16, half as large.")
+flags.DEFINE_bool(
+    "half",
+    False,
+    "Round the weights to float16, half as large. --results should measure them so: "
+    "pack, evaluate what was packed, pack again.",
+)
 flags.DEFINE_string("output", WEIGHTS_DIR, "Folder in which the named one is written.")
 
 # Flags that name places, which others do not have; lists may lie in the repository.
@@ -154,8 +159,10 @@ def card(recorded, left_out, step, size, validation, tables):
     if FLAGS.note:
         lines += [FLAGS.note, ""]
     if validation:
+        rounded = ", before they were rounded to float16" if FLAGS.half else ""
         lines += [
-            f"Validation at that step, up to {recorded.get('validation_count')} images, "
+            f"Validation at that step{rounded}, up to "
+            f"{recorded.get('validation_count')} images, "
             f"holes by `{recorded.get('validation_mask') or recorded.get('mask')}`: "
             + ", ".join(
                 f"{name.partition('/')[2]} {value:.4g}"

@@ -50,7 +50,7 @@ STAGES = {
         {
             "command_line": ". parsing data_flags method_flags search_recipes trained "
             "served_methods contenders photo_methods photo_outputs summary memory "
-            "weights_along pack_weights"
+            "weights_along pack_weights inception_weights"
         },
     ),
     "Data": (
@@ -83,7 +83,7 @@ STAGES = {
     "Losses": (
         "losses",
         "What is minimised, and how an optimizer takes its step.",
-        {"inpainting_tf": "losses optimization"},
+        {"inpainting_tf": "losses optimization averaging"},
     ),
     "Loop": (
         "loop",
@@ -118,7 +118,7 @@ STAGES = {
             "inpainting_tf": "protocols protocol_definition protocol_examples "
             "protocol_masks freeze_protocol protocol_pictures metrics features "
             "statistics side_by_side measured_values side_by_side_results results "
-            "search_results"
+            "search_results asymmetry"
         },
     ),
     "Reports and figures": (

@@ -313,7 +313,7 @@ def _place(name):
 
 
 def _halved(variable):
-    """A variable of float16 in place of one of float32 whose values it can take."""
+    """A variable of float16 in place of one of float32, unless a value is too large."""
     if variable.dtype != tf.float32:
         return variable
     rounded = tf.cast(variable, tf.float16)

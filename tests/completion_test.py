@@ -1,5 +1,7 @@
 """Photos of any size completed through windows of one size."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -237,3 +239,5 @@ def test_a_blended_filling_loses_its_tint_and_keeps_its_pattern():
     assert blended.fingerprint != plain.fingerprint
     classical = completion.PhotoMethod("fill", "fill", "f", inpaint, None)
     assert completion.blending(classical) is classical
+    search = dataclasses.replace(plain, is_search=True)
+    assert completion.blending(search) is search

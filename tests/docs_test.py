@@ -65,6 +65,14 @@ def test_every_public_module_has_one_page():
             BUILD.refuse_unless_complete(wrong)
 
 
+def test_every_benchmark_has_its_line_in_the_table():
+    text = (ROOT / "benchmarks" / "README.md").read_text("utf-8")
+    table = text.partition("\n## ")[0]
+    for path in sorted((ROOT / "benchmarks").glob("*.py")):
+        if "__main__" in path.read_text("utf-8"):
+            assert f"\n| `python -m benchmarks.{path.stem}" in table, path
+
+
 @pytest.mark.slow
 def test_the_reference_is_built_without_a_warning():
     pytest.importorskip("zensical", reason="needs the extra `docs`")

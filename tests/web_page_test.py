@@ -256,13 +256,15 @@ def test_what_is_downloaded_is_the_librarys_own_completion(page, runs):
 def test_what_networks_paint_is_blended_in_where_that_is_asked_for(page, runs):
     pixels = noise(45, 60)
     request = asked(page, file_of(pixels), BOX)
-    labels = ["mean_color", "parallel_attention"]
+    labels = ["mean_color", "parallel_attention", "siidgm"]
     files = {}
     for blend in (False, True):
         *_, (_, answers, _) = page[0].complete(request, labels, blend=blend)
         files[blend] = downloads(page, answers)
-    name = "me.and.my.cat_mean_color.png"  # A fill has nothing to be blended.
-    assert files[False][name] == files[True][name]
+    for label in ("mean_color", "siidgm"):  # A fill, and a search with its own way.
+        name = f"me.and.my.cat_{label}.png"
+        assert files[False][name] == files[True][name]
+    assert answers.count("s, blended in<") == 1
     missing = np.zeros([45, 60], bool)
     missing[5:20, 8:21] = True
     (method,) = photo_methods.open_all([], [runs["parallel_attention"]])
