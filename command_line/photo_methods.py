@@ -122,12 +122,16 @@ def open_all(methods, weights, working_size=None):
             )
         weights = along[:1]
     spare = [_find(text, "weights") for text in weights]
+    searched = [source for source in spare if source.method == "dcgan"]
     chosen = []
     for text in methods:
         name = text.rpartition("=")[2]
         if name in METHODS or name in SEARCHES:
-            found = _weights_of(name, spare) or _weights_of(
-                name, [_find(each, "weights") for each in along]
+            # Several searches may search one dcgan.
+            found = (
+                _weights_of(name, spare)
+                or _weights_of(name, searched)
+                or _weights_of(name, [_find(each, "weights") for each in along])
             )
             if found is None:
                 raise UsageError(

@@ -201,6 +201,13 @@ def test_searches_take_a_gan_by_their_name_or_their_recipe(runs, tmp_path):
     assert (completed[mask] != rgb[mask]).any()
 
 
+def test_several_searches_search_one_gan(runs):
+    names = ["siidgm", "symmetric_search"]
+    methods = photo_methods.open_all(names, [f"{runs}/dcgan"])
+    assert [method.label for method in methods] == names
+    assert all(method.is_search for method in methods)
+
+
 def test_classical_fills_are_opencvs_on_the_whole_photo():
     rgb, mask = photo(45, 60)
     wanted = classical.telea(
