@@ -183,10 +183,13 @@ def card(recorded, left_out, step, size, validation, tables):
             for protocol, digest, label, count, row in tables
         ]
         lines += ["", "Intervals hold 95 %. How it is measured: docs/metrics.md.", ""]
+    does = "It completes faces"
+    if recorded["method"] == "dcgan":
+        does = "It imagines faces, with which the searches complete those"
     lines += [
-        "It completes faces that look like those it was trained on: upright, frontal or "
-        "slightly turned, the face filling the picture. What it paints is invented: it "
-        "says nothing about what was there, and identifies nobody.",
+        f"{does} that look like those it was trained on: upright, frontal or slightly "
+        "turned, the face filling the picture. What it paints is invented: it says "
+        "nothing about what was there, and identifies nobody.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -64,6 +64,8 @@ SHIPPED = {
     "celeba64_center": (525, "9c3c8f8bdeb54198"),
     "celeba64_center_validation": (561, "4cc45884b4632c1a"),
     "celeba64_half": (525, "5c92c09944d8cab6"),
+    "celeba64_half_frontal": (175, "6614588944676bac"),
+    "celeba64_half_turned": (175, "d000d9eb2de3e806"),
     "celeba64_pattern": (525, "196cec9902ae5099"),
     "celeba64_random_pixels": (525, "c22d1f1fd6d07e6a"),
     "synthetic128_center": (256, "a14275d6d0c8ec0d"),
