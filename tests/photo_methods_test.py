@@ -16,7 +16,7 @@ import inpainting_tf
 from baselines import classical, released_glcic
 from baselines.glcic import GLCIC
 from benchmarks import fresh_runs
-from command_line import photo_methods, trained, weights_along
+from command_line import photo_methods, search_recipes, trained, weights_along
 from command_line.parsing import UsageError
 from inpainting_tf import exporting, images, serving, synthetic_faces
 
@@ -177,6 +177,17 @@ def test_the_weights_of_the_package_complete_better_than_the_mean_colour():
     assert np.mean(errors[method]) < 0.8 * np.mean(errors[by_mean])
 
 
+def test_a_search_takes_the_gan_of_the_package_and_search_py_by_its_name():
+    (method,) = photo_methods.open_all(["siidgm"], [])
+    assert method.is_search and "on a dcgan at step 8000" in method.description
+    recipe = os.path.join(programs.ROOT, "flags", "siidgm_celeba.cfg")
+    search, gan, step = search_recipes.read(recipe).open()
+    assert step == 8000 and gan.image_size == 64
+    z = tf.zeros([2, 100])
+    faces = search.gan.generator(z, training=False)
+    assert faces.shape == [2, 64, 64, 3] and 0.05 < tf.math.reduce_std(faces) < 1
+
+
 def test_methods_take_their_weights_and_the_others_follow(runs):
     opened = photo_methods.open_all(
         ["telea", "net=glcic"], ["more=mean_color", f"{runs}/glcic"]
@@ -257,7 +268,7 @@ def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
             inpainting_tf.load(source)
     for methods, weights, expected in (
         (["giica"], [f"{runs}/glcic"], "giica needs weights, and none of it"),
-        (["siidgm"], [], "siidgm needs weights"),
+        (["glcic"], [], "glcic needs weights"),
         (["telea", "telea"], [], "two methods are called telea"),
     ):
         with pytest.raises(UsageError, match=expected):
