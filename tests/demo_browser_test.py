@@ -94,7 +94,10 @@ class Visitor:
 
     def complete(self):
         """Presses the button; returns what the page says once all is there."""
+        before = self.text("#message")
         self.find("#run").click()
+        if before.startswith("Done"):  # Of the time before.
+            self.wait(lambda: self.text("#message") != before)
 
         def ended():
             has_all = "side by side" in self.text("#answers")
@@ -241,23 +244,32 @@ def visit(visitor, server, folder, weights):
         for x, y in places:
             assert mask[int(y * 96), int(x * 120)] == wanted, (x, y)
 
-    # The library's own way, in a process of its own, with the mask downloaded.
-    status, errors = programs.run(
-        "inpaint.py",
-        f"--image={folder}/cat.png",
-        f"--mask={mask_path}",
-        f"--output={folder}/own.png",
-        "--methods=mean_color",
-        weights,
-        "--blend",  # As the page proposes.
-    )
-    assert status == 0, errors
-    for label in ("mean_color", "parallel_attention", "siidgm"):
-        found = np.array(Image.open(visitor.download(f"cat_{label}.png")))
-        own = np.array(Image.open(f"{folder}/own_{label}.png"))
-        np.testing.assert_array_equal(found, own)
-        assert (found[mask] != pixels[mask]).any()
-        np.testing.assert_array_equal(found[~mask], pixels[~mask])
+    # The library's own way, in a process of its own, with the mask downloaded; first as
+    # the page proposes, then not blended.
+    for is_blended in (True, False):
+        if not is_blended:
+            visitor.find("#blend input").click()
+            visitor.complete()
+        status, errors = programs.run(
+            "inpaint.py",
+            f"--image={folder}/cat.png",
+            f"--mask={mask_path}",
+            f"--output={folder}/own.png",
+            "--methods=mean_color",
+            weights,
+            f"--blend={is_blended}",
+        )
+        assert status == 0, errors
+        said = visitor.text("#answers")
+        assert ("blended in" in said) == is_blended
+        for label in ("mean_color", "parallel_attention", "siidgm"):
+            path = visitor.download(f"cat_{label}.png")
+            found = np.array(Image.open(path))
+            os.remove(path)
+            own = np.array(Image.open(f"{folder}/own_{label}.png"))
+            np.testing.assert_array_equal(found, own)
+            assert (found[mask] != pixels[mask]).any()
+            np.testing.assert_array_equal(found[~mask], pixels[~mask])
     elsewhere = [
         url
         for url in visitor.requests()
