@@ -42,13 +42,14 @@ flags.DEFINE_list(
     "methods",
     [],
     "Methods to choose from, as of inpaint.py. Default: the classical fills, all of "
-    "--weights, and the searches where a dcgan is among them.",
+    "--weights, and the searches where a dcgan is among them; what needs no training "
+    "where neither is named.",
 )
 flags.DEFINE_list(
     "weights",
     [],
     "Trained weights, as of inpaint.py, each [label=]source: a run folder, a "
-    "checkpoint, a SavedModel, a name. Default: all that come along.",
+    "checkpoint, a SavedModel, a name. Default: what comes along and --methods takes.",
 )
 flags.DEFINE_integer(
     "working_size",
@@ -76,9 +77,17 @@ flags.DEFINE_integer(
 def open_methods():
     """The methods of the command line, or all that need no training."""
     methods, weights = FLAGS.methods, FLAGS.weights
-    if not weights:
-        weights = weights_along.names()
-    if not methods:
+    if not methods and not weights:
+        # By these recipes a search takes a tenth of what the paper's constants take.
+        recipes = os.path.join(os.path.dirname(os.path.abspath(__file__)), "flags")
+        methods = list(contenders.CLASSICAL)
+        methods += [f"{name}={recipes}/{name}_celeba.cfg" for name in SEARCHES]
+        weights = [
+            name
+            for name in weights_along.names()
+            if photo_methods.method_of(name) != "dcgan"
+        ]
+    elif not methods:
         methods = list(contenders.CLASSICAL)
         if "dcgan" in map(photo_methods.method_of, weights):
             methods += SEARCHES

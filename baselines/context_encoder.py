@@ -243,7 +243,6 @@ class ContextEncoder(keras.Model):
         self.reconstruction_weight = reconstruction_weight
         self.adversarial_weight = adversarial_weight
         self.clip_norm = clip_norm
-
         self.averaging_decay = averaging_decay
 
         def completion_network(name):

@@ -160,8 +160,8 @@ class GLCIC(keras.Model):
         self.discriminator_steps = discriminator_steps
         self.clip_norm = clip_norm
         self.discriminator_batch_statistics = discriminator_batch_statistics
-
         self.averaging_decay = averaging_decay
+
         whole = tf.zeros([1, image_size, image_size, 3])
 
         def completion_network(name):

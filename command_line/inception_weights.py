@@ -87,7 +87,17 @@ def _manifest(script):
 
 
 def fill(network, arrays):
-    """Sets the weights of Keras's InceptionV3, layer by layer in the order of making."""
+    """Sets the weights of Keras's InceptionV3, layer by layer in the order of making.
+
+    Args:
+      network: keras.applications.InceptionV3 without its top.
+      arrays: dict from the package's names, such as "conv2d_1/kernel", to float32
+        arrays.
+
+    Raises:
+      KeyError: an array is missing.
+      ValueError: an array has another shape than the network's.
+    """
 
     def place(layer):
         """Which of its kind a layer is: conv2d, conv2d_1, conv2d_2, ..."""

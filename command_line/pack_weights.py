@@ -6,11 +6,11 @@
         --results=results/celeba128_center/results.json
 
 writes `<output>/<name>/`: the flags that rebuild the network, a checkpoint of the weights
-that completions depend on, and the model card README.md. Weights below
-`inpainting_tf/weights` come along with the package and are found by name.
+that completions depend on, what the run's validations measured (metrics.jsonl), and the
+model card README.md. Weights below `inpainting_tf/weights` come along with the package and
+are found by name.
 """
 
-import contextlib
 import json
 import os
 import re
@@ -50,6 +50,7 @@ flags.DEFINE_string("output", WEIGHTS_DIR, "Folder in which the named one is wri
 # Flags that name places, which others do not have; lists may lie in the repository.
 PLACES = ("run_dir", "data_dir", "mask_dir", "initial_weights")
 METRICS = ("psnr", "ssim", "l1")
+VALIDATION = "validation/"
 
 
 def run():
@@ -59,6 +60,7 @@ def run():
     target = os.path.join(FLAGS.output, FLAGS.name)
     refuse_to_replace_other(target)
     model, recorded, step = trained.load(FLAGS.run_dir, checkpoint)
+    validations = read_validations()
     left_out = {
         name for name, text in recorded.items() if name in PLACES or os.path.isabs(text)
     }
@@ -73,8 +75,18 @@ def run():
             folder, step, FLAGS.half
         )
         size = os.path.getsize(prefix + ".data-00000-of-00001")
+        if validations:
+            run_folder.write_text(
+                os.path.join(partial, "metrics.jsonl"),
+                [json.dumps(entry) + "\n" for entry in validations],
+            )
         text = card(
-            recorded, left_out | {"run_dir"}, step, size, validation_of(step), tables
+            recorded,
+            left_out | {"run_dir"},
+            step,
+            size,
+            next((entry for entry in validations if entry["step"] == step), {}),
+            tables,
         )
         run_folder.write_text(os.path.join(partial, "README.md"), [text])
         # The old ones go only when the new ones are whole.
@@ -93,12 +105,9 @@ def refuse_to_replace_other(target):
     """Raises UsageError where the folder is not free and holds no packed weights."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", FLAGS.name):
         raise UsageError(f"--name={FLAGS.name}: must be letters, digits and ._- only")
-    held = os.listdir(target) if os.path.isdir(target) else []
-    if os.path.lexists(target) and set(held) != {
-        "flags.cfg",
-        "checkpoints",
-        "README.md",
-    }:
+    held = set(os.listdir(target)) if os.path.isdir(target) else set()
+    ours = {"flags.cfg", "checkpoints", "README.md"}
+    if os.path.lexists(target) and held - {"metrics.jsonl"} != ours:
         raise UsageError(
             f"{target} holds something else; take another --name or --output"
         )
@@ -121,19 +130,15 @@ def measured(path):
         ) from None
 
 
-def validation_of(step):
-    """The validation measures that the run logged at a step; {} if none."""
-    entries = []
-    with contextlib.suppress(OSError):
-        with open(os.path.join(FLAGS.run_dir, "metrics.jsonl"), "rb") as file:
-            for line in file:
-                with contextlib.suppress(ValueError):  # Cut short by a crash.
-                    entries.append(json.loads(line))
+def read_validations():
+    """What the run's validations measured: a dict of step and measures for each."""
     found = {}
-    for entry in entries:
-        if entry.get("step") == step:
-            found |= {n: v for n, v in entry.items() if n.startswith("validation/")}
-    return found
+    for entry in run_folder.logged_entries(FLAGS.run_dir):
+        measures = {n: v for n, v in entry.items() if n.startswith(VALIDATION)}
+        if measures:
+            step = entry["step"]
+            found[step] = {"step": step, **found.get(step, {}), **measures}
+    return list(found.values())
 
 
 def card(recorded, left_out, step, size, validation, tables):
@@ -151,7 +156,7 @@ def card(recorded, left_out, step, size, validation, tables):
         f"- Packed by the code of commit {commit()}, trained by",
         "",
         "```",
-        f"python train.py --flagfile=inpainting_tf/weights/{FLAGS.name}/flags.cfg "
+        f"python train.py --flagfile={flagfile()} "
         + " ".join(f"--{name}=..." for name in sorted(left_out)),
         "```",
         "",
@@ -165,8 +170,9 @@ def card(recorded, left_out, step, size, validation, tables):
             f"{recorded.get('validation_count')} images, "
             f"holes by `{recorded.get('validation_mask') or recorded.get('mask')}`: "
             + ", ".join(
-                f"{name.partition('/')[2]} {value:.4g}"
+                f"{name.removeprefix(VALIDATION)} {value:.4g}"
                 for name, value in validation.items()
+                if name.startswith(VALIDATION)
             )
             + ".",
             "",
@@ -192,6 +198,14 @@ def card(recorded, left_out, step, size, validation, tables):
         "nothing about what was there, and identifies nobody.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def flagfile():
+    """The packed flags, seen from where the package's programs are."""
+    path = os.path.join(FLAGS.output, FLAGS.name, "flags.cfg")
+    root = os.path.dirname(os.path.dirname(inpainting_tf.__file__))
+    relative = os.path.relpath(path, root)
+    return path if relative.startswith(os.pardir) else relative
 
 
 def cell(estimate):

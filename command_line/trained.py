@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import flags
 
 from baselines.methods import METHODS
-from command_line import method_flags
+from command_line import method_flags, weights_along
 from command_line.parsing import UsageError
 from inpainting_tf import run_folder, untrusted
 from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
@@ -71,8 +71,12 @@ def recorded_flags(run_dir):
     try:
         return run_folder.read_flags(run_dir)
     except OSError as error:
+        known = ""
+        if not os.path.exists(run_dir):
+            known = f"; {', '.join(weights_along.names())} come along"
         raise UsageError(
             f"{run_dir} is no run folder: flags.cfg cannot be read ({error.strerror})"
+            + known
         ) from None
 
 

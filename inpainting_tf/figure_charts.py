@@ -74,7 +74,7 @@ def read_metrics(run_dir):
     }
 
 
-def loss_curves(runs, quantities=None, size="screen", styles=None):
+def loss_curves(runs, quantities=None, size="screen", styles=None, horizontal="step"):
     """What runs logged, by step: one panel per quantity, one line per run.
 
     Long curves are drawn faintly with their moving average over a fiftieth of their
@@ -87,6 +87,7 @@ def loss_curves(runs, quantities=None, size="screen", styles=None):
         in some run, those of the mean-colour fill left out.
       size: "screen" or "print".
       styles: from `method_styles`.
+      horizontal: what the runs' steps are, where they were turned into something else.
 
     Returns:
       Figure, one axes per quantity.
@@ -140,7 +141,7 @@ def loss_curves(runs, quantities=None, size="screen", styles=None):
             axes.set_yscale("log")
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         draw_text(axes.set_title, name, size)
-        draw_text(axes.set_xlabel, "step", size)
+        draw_text(axes.set_xlabel, horizontal, size)
     handles = [
         Line2D(
             [], [], color=styles[label].color, linestyle=styles[label].line, label=label

@@ -210,9 +210,15 @@ def file_hash(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def logged_entries(run_dir):
+    """The whole entries of a run's metrics.jsonl, dicts in order; [] without one."""
+    entries, _ = _entries(os.path.join(run_dir, "metrics.jsonl"))
+    return entries
+
+
 def logged_step(run_dir):
     """The last step that metrics.jsonl holds; 0 for none."""
-    entries, _ = _entries(os.path.join(run_dir, "metrics.jsonl"))
+    entries = logged_entries(run_dir)
     return max((entry["step"] for entry in entries), default=0)
 
 

@@ -157,3 +157,11 @@ def test_only_this_machine_is_answered_and_a_port_in_use_is_said(server):
     # Who listens at every address is reached here too.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.2", server.port), timeout=5)
+
+
+def test_without_flags_it_offers_what_needs_no_training(tmp_path):
+    server = Server(str(tmp_path))
+    offered = {line.partition(": ")[0] for line in server.log().splitlines()}
+    assert offered >= {"mean_color", "telea", "siidgm", "symmetric_search", "celeba128"}
+    assert "celeba64" not in offered  # A dcgan completes nothing itself.
+    assert server.end() == 128 + signal.SIGTERM

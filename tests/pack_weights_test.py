@@ -164,7 +164,9 @@ def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
     run_folder.write_flags(run_dir, recorded)
     with open(f"{run_dir}/metrics.jsonl", "w") as file:
         for step, psnr in ((6, 11.0), (small_exports.STEP, 23.456)):
-            file.write(json.dumps({"step": step, "validation/psnr": psnr}) + "\n")
+            entry = {"step": step, "loss": 1.0, "validation/psnr": psnr}
+            file.write(json.dumps(entry) + "\n")
+        file.write('{"step": 9, "loss": 1.0}\n{"step": 10, "validation/p')
     results = {
         "protocol": "faces",
         "protocol_hash": "abc123",
@@ -182,6 +184,10 @@ def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
         assert words in text
     assert "| 9 | ours | 21.50 [21.00, 22.00] |" in text
     assert "secret" not in text + open(f"{packed}/flags.cfg").read()
+    assert run_folder.logged_entries(packed) == [
+        {"step": 6, "validation/psnr": 11.0},
+        {"step": small_exports.STEP, "validation/psnr": 23.456},
+    ]
     other, _, step = trained.load(packed)
     assert step == small_exports.STEP
     np.testing.assert_array_equal(
@@ -218,6 +224,16 @@ def test_evaluate_finds_weights_that_come_along_by_name(tmp_path, monkeypatch):
     assert found.label == "ours" and "glcic of" in found.description
     with pytest.raises(UsageError, match="weights that come along: glcic"):
         contenders.open_all(["glcik"], 32, [])
+
+
+def test_weights_of_the_study_are_found_but_not_offered(tmp_path, monkeypatch):
+    run_dir, _ = small_exports.write_run(str(tmp_path / "study"), "glcic")
+    monkeypatch.setattr(weights_along, "WEIGHTS_DIR", str(tmp_path))
+    assert weights_along.names() == []
+    assert weights_along.names(weights_along.STUDY) == ["study/glcic"]
+    assert weights_along.find("study/glcic") == run_dir
+    (found,) = contenders.open_all(["study/glcic"], 32, [])
+    assert found.label == "glcic"
 
 
 def test_results_that_are_none_are_refused_and_nothing_is_written(tmp_path):
