@@ -46,6 +46,7 @@ class Contender:
         completed images float32 [B, H, W, 3].
       run_dir: folder of its training run, if it has one.
       forward: function (image, mask) -> dict of all outputs, of a trained method.
+      terms: of use of its weights, where a card gives them.
     """
 
     label: str
@@ -54,6 +55,7 @@ class Contender:
     complete: Callable
     run_dir: str = ""
     forward: Callable | None = None
+    terms: str = ""
 
 
 def open_all(texts, size, names):
@@ -178,6 +180,7 @@ def _open_run(label, source, size, names, checkpoint=""):
         lambda batch: forward(batch["image"], batch["mask"])["completed"],
         source if os.path.exists(os.path.join(source, "metrics.jsonl")) else "",
         forward,
+        weights_along.terms(source),
     )
 
 
@@ -196,6 +199,7 @@ def _open_search(label, source, size, names):
         f"{recipe.method} {sorted(recipe.effective.items())} seed {recipe.seed} "
         f"{file_hash(prefix + '.index')}",
         lambda batch: search(batch["image"], batch["mask"]),
+        terms=weights_along.terms(recipe.gan),
     )
 
 

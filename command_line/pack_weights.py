@@ -23,7 +23,7 @@ from absl import app, flags
 import inpainting_tf
 from command_line import trained
 from command_line.parsing import UsageError, parse_flags, refuse
-from command_line.weights_along import WEIGHTS_DIR
+from command_line.weights_along import TERMS, WEIGHTS_DIR
 from inpainting_tf import run_folder, training
 from inpainting_tf.checkpoints import Checkpoints
 
@@ -152,7 +152,7 @@ def card(recorded, left_out, step, size, validation, tables):
         "completing takes).",
         "",
         f"- Trained on: {FLAGS.data}.",
-        f"- Terms: {FLAGS.terms}.",
+        f"{TERMS}{FLAGS.terms}.",
         f"- Packed by the code of commit {commit()}, trained by",
         "",
         "```",

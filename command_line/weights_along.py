@@ -13,6 +13,9 @@ import inpainting_tf
 WEIGHTS_DIR = os.path.join(os.path.dirname(inpainting_tf.__file__), "weights")
 STUDY = "study"
 
+# Begins the line of a card that gives the terms.
+TERMS = "- Terms: "
+
 
 def names(group=""):
     """Names of the weights that come along, sorted.
@@ -42,3 +45,14 @@ def find(source):
     if not os.path.exists(source) and source in names() + names(STUDY):
         return os.path.join(WEIGHTS_DIR, source)
     return source
+
+
+def terms(folder):
+    """The terms of use that a card in the folder gives, or ""."""
+    try:
+        with open(os.path.join(folder, "README.md"), encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    given = (line for line in lines if line.startswith(TERMS))
+    return next(given, TERMS).removeprefix(TERMS).rstrip(".")

@@ -94,7 +94,7 @@ def summarise(
 
     Args:
       protocol: Protocol.
-      methods: objects with `label` and `description`.
+      methods: objects with `label`, `description` and `terms`.
       columns: from `read_columns`.
       names: metrics, in the order to show.
       set_level: from `distances`, if they were measured.
@@ -134,7 +134,12 @@ def summarise(
         protocol_hash=protocol.hash,
         metrics=shown,
         methods=[
-            results.MethodRow(m.label, len(columns[m.label]["exact"]), m.description)
+            results.MethodRow(
+                m.label,
+                len(columns[m.label]["exact"]),
+                m.description,
+                terms=m.terms,
+            )
             for m in methods
         ],
         table={

@@ -188,6 +188,7 @@ def test_a_packed_run_has_a_card_and_no_places_of_the_machine(tmp_path):
         {"step": 6, "validation/psnr": 11.0},
         {"step": small_exports.STEP, "validation/psnr": 23.456},
     ]
+    assert weights_along.terms(packed) == "none"
     other, _, step = trained.load(packed)
     assert step == small_exports.STEP
     np.testing.assert_array_equal(
@@ -232,6 +233,7 @@ def test_weights_of_the_study_are_found_but_not_offered(tmp_path, monkeypatch):
     assert weights_along.names() == []
     assert weights_along.names(weights_along.STUDY) == ["study/glcic"]
     assert weights_along.find("study/glcic") == run_dir
+    assert weights_along.terms(run_dir) == ""  # A run without a card.
     (found,) = contenders.open_all(["study/glcic"], 32, [])
     assert found.label == "glcic"
 
