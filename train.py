@@ -67,6 +67,14 @@ flags.DEFINE_integer(
     lower_bound=1,
 )
 flags.DEFINE_bool("flip", True, "Mirror half of the training images left to right.")
+flags.DEFINE_float(
+    "zoom",
+    0.0,
+    "Train on random square parts of the pictures, whose sides are at least 1 - zoom of "
+    "the whole, enlarged: more to learn from few pictures.",
+    lower_bound=0,
+    upper_bound=0.9,
+)
 flags.DEFINE_bool(
     "shared_mask",
     False,
@@ -93,7 +101,7 @@ flags.DEFINE_float(
     "epochs", None, "Passes over the training pictures, instead of --steps."
 )
 flags.DEFINE_integer(
-    "seed", 0, "Decides initial weights, order, flips and masks.", lower_bound=0
+    "seed", 0, "Decides initial weights, order, flips, parts and masks.", lower_bound=0
 )
 flags.DEFINE_bool(
     "deterministic", False, "Same bits on every run, also on GPUs; may be slower."
@@ -147,8 +155,8 @@ CHANGEABLE = (
     "rollbacks",
 )
 
-# Parameters that methods did not always have, with the value that was theirs before.
-NEWER = {"averaging_decay": "0.0"}
+# Flags that were not always there, with the value that was theirs before.
+NEWER = {"averaging_decay": "0.0", "zoom": "0.0"}
 
 # What workers of one run may differ in: where each finds and keeps things.
 LOCAL = (
@@ -348,6 +356,7 @@ def run():
             batch_size=pictures_per_step,
             seed=FLAGS.seed + ROLLBACK_SEED * rollbacks,
             flip=FLAGS.flip,
+            zoom=FLAGS.zoom,
             first_step=first_step,
             examples_per_mask=FLAGS.batch_size if FLAGS.shared_mask else 1,
             share=share,

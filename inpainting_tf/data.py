@@ -1,8 +1,8 @@
 """Batches of (image, mask, box) as a function of (seed, step).
 
 `batches` numbers the training examples 0, 1, 2, ...: example p is picture
-`shuffle_epoch(p mod n)` of a source, flipped and masked by random numbers drawn from
-(seed, p) alone. So a run that resumes at step s starts at example s * batch_size,
+`shuffle_epoch(p mod n)` of a source, flipped, zoomed and masked by random numbers drawn
+from (seed, p) alone. So a run that resumes at step s starts at example s * batch_size,
 without reading what came before, and sees exactly what an uninterrupted run sees; and
 several processes that share a run read the examples of their own replicas alone (`Share`).
 
@@ -21,7 +21,7 @@ from inpainting_tf import images
 from inpainting_tf.sources import DataError
 
 # What the random numbers of an example are for; folded into its seed.
-_FLIP, _MASK = 1, 2
+_FLIP, _MASK, _ZOOM = 1, 2, 3
 
 # Synthetic faces per call of the renderer.
 DRAWN_TOGETHER = 16
@@ -177,6 +177,7 @@ def batches(
     batch_size,
     seed,
     flip,
+    zoom=0.0,
     first_step=0,
     examples_per_mask=1,
     share=ALL,
@@ -190,8 +191,10 @@ def batches(
       draw_mask: (stateless seed [2]) -> (mask [size, size, 1], box [4]).
       size: side of the images in pixels.
       batch_size: examples per step (over all replicas).
-      seed: int; with the step it decides order, flips and masks.
+      seed: int; with the step it decides order, flips, parts and masks.
       flip: whether half of the images are mirrored left to right.
+      zoom: each image is a random square part of its picture, whose side is at least
+        1 - zoom of the whole, all sides equally likely; 0 shows whole pictures.
       first_step: step to start at.
       examples_per_mask: so many consecutive examples get the same hole.
       share: Share of this process; nothing else is read.
@@ -216,6 +219,10 @@ def batches(
                 [], tf.random.experimental.stateless_fold_in(own_seed, _FLIP)
             )
             pixels = tf.where(draw < 0.5, pixels[:, ::-1], pixels)
+        if zoom:
+            pixels = _random_part(
+                pixels, tf.random.experimental.stateless_fold_in(own_seed, _ZOOM), zoom
+            )
         mask_seed = _example_seed(seed, position // examples_per_mask)
         return _masked_example(pixels, mask_seed, draw_mask)
 
@@ -257,6 +264,18 @@ def _example_seed(seed, position):
     return tf.random.experimental.stateless_fold_in(
         tf.stack([tf.constant(seed, tf.int64), tf.constant(0, tf.int64)]), position
     )
+
+
+def _random_part(pixels, seed, zoom):
+    """A square part of a picture uint8 [S, S, 3], enlarged to all of it; see `batches`."""
+    draws = tf.random.stateless_uniform([3], seed)
+    side = 1.0 - zoom * draws[0]
+    corner = (1.0 - side) * draws[1:]
+    part = tf.concat([corner, corner + side], axis=0)
+    enlarged = tf.image.crop_and_resize(
+        pixels[tf.newaxis], part[tf.newaxis], [0], pixels.shape[:2]
+    )
+    return tf.cast(tf.round(enlarged[0]), pixels.dtype)
 
 
 def _masked_example(pixels, seed, draw_mask):

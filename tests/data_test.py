@@ -126,6 +126,39 @@ def test_flipping_mirrors_about_half_of_the_images(folder):
     assert 0.35 < dark_left(True) < 0.65
 
 
+def test_a_zoom_shows_random_parts_enlarged_bilinearly(tmp_path):
+    """Of a picture that is linear in both directions, the parts are so too."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    pixels = np.stack([12 * rows, 12 * columns, 0 * rows], axis=-1).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "ramps.png")
+    source = sources.folder_source(str(tmp_path))
+    (plain,) = take(source, 1, batch_size=64, flip=False)
+    (parts,) = take(source, 1, batch_size=64, flip=False, zoom=0.5)
+    for name in ("mask", "box"):
+        np.testing.assert_array_equal(parts[name], plain[name])
+    np.testing.assert_array_equal(images.to_uint8(plain["image"][5]), pixels)
+    levels = images.to_uint8(parts["image"]).numpy().astype(float)
+    first, last = levels[:, 0, 0, :2] / 12, levels[:, -1, -1, :2] / 12
+    sides = (last - first) / (SIZE - 1)
+    np.testing.assert_allclose(sides[:, 0], sides[:, 1], atol=0.02)  # Square.
+    assert 0.48 < sides.min() < 0.55 and 0.95 < sides.max() < 1.01
+    places = first / np.maximum((SIZE - 1) - (last - first), 1e-6)
+    roomy = sides.max(axis=1) < 0.8
+    assert places[roomy].min() < 0.15 and places[roomy].max() > 0.85
+    place = np.arange(SIZE) / (SIZE - 1)
+    for channel, axis in ((0, (64, SIZE, 1)), (1, (64, 1, SIZE))):
+        begin, end = (x[:, channel, None, None] * 12 for x in (first, last))
+        wanted = begin + (end - begin) * place.reshape(1, *axis[1:])
+        # Both ends are whole levels, and so is what lies between them.
+        assert np.abs(levels[..., channel] - wanted).max() <= 1.01
+
+
+def test_zoomed_batches_resume_too(folder):
+    source = sources.folder_source(folder)
+    whole = take(source, 6, zoom=0.2)
+    assert_equal_batches(take(source, 2, first_step=4, zoom=0.2), whole[4:])
+
+
 def test_fixed_batches_are_the_same_at_every_pass_and_unflipped(folder):
     source = sources.folder_source(folder)
     dataset = data.fixed_batches(
