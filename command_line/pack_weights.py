@@ -145,7 +145,7 @@ def card(recorded, left_out, step, size, validation, tables):
     """The model card, Markdown; `left_out` names the flags that a user must give."""
     side = recorded.get("image_size", "any size")
     lines = [
-        f"# {FLAGS.name}",
+        f"# {found_as()}",
         "",
         f"`{recorded['method']}` at width {recorded.get('width', 1)}, {side}x{side}, step {step}, "
         f"{size / 1e6:.1f} MB ({'float16' if FLAGS.half else 'float32'}, only what "
@@ -198,6 +198,13 @@ def card(recorded, left_out, step, size, validation, tables):
         "nothing about what was there, and identifies nobody.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def found_as():
+    """The name that finds the weights, where they come along."""
+    target = os.path.join(FLAGS.output, FLAGS.name)
+    relative = os.path.relpath(target, WEIGHTS_DIR)
+    return FLAGS.name if relative.startswith(os.pardir) else relative
 
 
 def flagfile():
