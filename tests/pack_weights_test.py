@@ -235,7 +235,11 @@ def test_weights_of_the_study_are_found_but_not_offered(tmp_path, monkeypatch):
     assert weights_along.find("study/glcic") == run_dir
     assert weights_along.terms(run_dir) == ""  # A run without a card.
     (found,) = contenders.open_all(["study/glcic"], 32, [])
-    assert found.label == "glcic"
+    assert (found.label, found.terms) == ("glcic", "")
+    with open(f"{run_dir}/README.md", "w") as file:
+        file.write("# glcic\n\n- Terms: research alone.\n")
+    (found,) = contenders.open_all(["study/glcic"], 32, [])
+    assert found.terms == "research alone"
 
 
 def test_results_that_are_none_are_refused_and_nothing_is_written(tmp_path):
