@@ -278,7 +278,8 @@ def run():
     single = not os.path.isdir(FLAGS.image)
     name = "completed"
     if len(FLAGS.methods) + len(FLAGS.weights) == 1:
-        name = photo_methods.label_of(*FLAGS.methods, *FLAGS.weights)
+        flag = "methods" if FLAGS.methods else "weights"
+        name = photo_methods.label_of(FLAGS[flag].value[0], flag)
     pairs = pictures.pair_up(FLAGS.image, FLAGS.mask, FLAGS.output, name)
     root = None if single else FLAGS.output or f"{os.path.normpath(FLAGS.image)}_{name}"
     methods = photo_methods.open_all(FLAGS.methods, FLAGS.weights, FLAGS.working_size)

@@ -67,12 +67,12 @@ class Source:
     checkpoint: str = ""
 
 
-def label_of(text):
-    """The label under which `open_all` opens a text that stands alone."""
+def label_of(text, flag):
+    """The label under which `open_all` opens a text that alone is given, by a flag."""
     name = text.rpartition("=")[2]
     if name in METHODS or name in SEARCHES:
         return text.rpartition("=")[0] or name
-    return _find(text, "methods").label
+    return _find(text, flag).label
 
 
 def method_of(source):

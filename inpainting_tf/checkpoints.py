@@ -175,7 +175,7 @@ class Checkpoints:
             checkpoint, folder, max_to_keep=1, checkpoint_name="step"
         )
         prefix = manager.save(checkpoint_number=step)
-        _list_anew(folder)  # Without the time at which it was packed.
+        _list_anew(folder, timed=False)  # The same weights make the same files.
         return prefix
 
     def _weights_of(self, path):
@@ -448,8 +448,11 @@ def _sync(prefix):
             os.close(descriptor)
 
 
-def _list_anew(folder, listed=None):
-    """Has TensorFlow's list name what a folder holds; True if it did not."""
+def _list_anew(folder, listed=None, timed=True):
+    """Has TensorFlow's list name what a folder holds; True if it did not.
+
+    Without times TensorFlow takes them for preserved ones, never to be deleted.
+    """
     held = [path for _, path in sorted(_steps_in(folder))]
     if held == listed:
         return False
@@ -457,9 +460,9 @@ def _list_anew(folder, listed=None):
         names = [os.path.basename(path) for path in held]
         lines = [f'model_checkpoint_path: "{names[-1]}"\n']
         lines += [f'all_model_checkpoint_paths: "{name}"\n' for name in names]
-        # Without times TensorFlow takes them for preserved ones, never to be deleted.
-        times = [os.path.getmtime(f"{path}.index") for path in held]
-        lines += [f"all_model_checkpoint_timestamps: {time!r}\n" for time in times]
+        if timed:
+            times = [os.path.getmtime(f"{path}.index") for path in held]
+            lines += [f"all_model_checkpoint_timestamps: {time!r}\n" for time in times]
         write_text(os.path.join(folder, "checkpoint"), lines)
     else:
         with contextlib.suppress(FileNotFoundError):

@@ -267,7 +267,11 @@ def test_commands_that_cannot_be_meant_are_refused_in_one_line(tmp_path):
             f"--output={tmp_path}/masks",
             FILL,
         ],
-        "no weights of this name come along": [image, mask, "--weights=faces"],
+        "--weights=faces: there is no file or folder faces, and no weights of this": [
+            image,
+            mask,
+            "--weights=faces",
+        ],
         "'photo.png' is not a flag": [image, mask, "photo.png"],
     }
     lines = programs.refusals("inpaint", list(asked.values()))

@@ -41,6 +41,9 @@ def test_weights_that_completing_takes_are_enough_for_the_same_bits(method, tmp_
     folder = str(tmp_path / "packed")
     whole = checkpoints.Checkpoints(model, os.path.join(run_dir, "checkpoints"))
     prefix = whole.save_completing_weights(folder, 7)
+    with open(os.path.join(folder, "checkpoint")) as file:
+        listed = file.read()
+    assert listed.count("step-7") == 2 and "timestamp" not in listed
     arguments = small_exports.NETWORKS[method]
     other = METHODS[method](**arguments)
     restored = checkpoints.Checkpoints(other, folder)

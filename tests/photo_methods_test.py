@@ -99,8 +99,8 @@ def test_a_checkpoint_is_named_by_its_step_or_its_files(runs, glcic):
     assert (method.label, method.window_size) == ("glcic", 32)
     assert_alike(method(rgb, mask), glcic(rgb, mask))
     assert method.fingerprint == glcic.fingerprint
-    assert photo_methods.label_of(f"{runs}/glcic@newest") == "glcic"
-    assert photo_methods.label_of(f"mine={path}") == "mine"
+    assert photo_methods.label_of(f"{runs}/glcic@newest", "weights") == "glcic"
+    assert photo_methods.label_of(f"mine={path}", "methods") == "mine"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_weights_that_come_along_are_found_by_name(runs, glcic, tmp_path, monkey
         shutil.copytree(f"{runs}/glcic", tmp_path / name)
     (tmp_path / "README.md").write_text("no weights")
     assert inpainting_tf.weights() == ["faces128", "faces64"]
-    assert photo_methods.label_of("faces64") == "faces64"
+    assert photo_methods.label_of("faces64", "weights") == "faces64"
     assert [m.label for m in photo_methods.open_all([], [])] == ["faces128"]
     # A method's name takes the first of its weights.
     (method,) = photo_methods.open_all(["glcic"], [])
