@@ -224,7 +224,7 @@ class ParallelAttention(keras.Model):
         attention_propagation=True,
         attention_memory_mb=MEMORY_MB,
         local_discriminator=True,
-        adversarial_weight=1.0,
+        adversarial_weight=3.0,
         learning_rate=1e-4,
         discriminator_learning_rate=None,
         beta_1=0.5,
@@ -243,9 +243,10 @@ class ParallelAttention(keras.Model):
           attention_propagation, attention_memory_mb: see CompletionNetwork.
           local_discriminator: False leaves it out (ablation).
           adversarial_weight: alpha, weight of the adversarial loss beside the context
-            loss; 0 trains the completion network alone. The paper gives none; GLCIC's
-            4e-4 stands beside a mean over the hole, where eq. 1 has a sum over some
-            ten thousand values.
+            loss; 0 trains the completion network alone. The paper gives none; of 0, 3
+            and 30 the default did best (docs/reproduction.md). GLCIC's 4e-4 stands
+            beside a mean over the hole, where eq. 1 has a sum over some ten thousand
+            values.
           learning_rate: of the completion network's Adam.
           discriminator_learning_rate: None for the same rate.
           beta_1, beta_2: of both Adams.
