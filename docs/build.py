@@ -50,7 +50,7 @@ STAGES = {
         {
             "command_line": ". parsing data_flags method_flags search_recipes trained "
             "served_methods contenders photo_methods photo_outputs summary memory "
-            "weights_along pack_weights imagenet_features"
+            "weights_along pack_weights imagenet_features torch_arrays"
         },
     ),
     "Data": (

@@ -8,7 +8,9 @@ Published FIDs use the Inception network of 2015 in its TensorFlow graph; Keras'
 InceptionV3 is trained anew, so the numbers compare with others of this package only.
 The FID of N images is biased upwards, the more the smaller N is against D: that of a
 few hundred images with 2048 features compares only with others of the same N. KID is
-unbiased; its spread over subsets says how far it can be trusted.
+unbiased for two independent sets (completions are not independent of their originals:
+docs/metrics.md); with more images than a subset, the spread over subsets says how far it
+can be trusted.
 
 Stages: a feature function (`inception_features` or `saved_model_features`);
 `FeatureStatistics` over all batches; `frechet_distance`; `FeatureSample` and

@@ -244,9 +244,9 @@ class ParallelAttention(keras.Model):
           local_discriminator: False leaves it out (ablation).
           adversarial_weight: alpha, weight of the adversarial loss beside the context
             loss; 0 trains the completion network alone. The paper gives none; of 0, 3
-            and 30 the default did best (docs/reproduction.md). GLCIC's 4e-4 stands
-            beside a mean over the hole, where eq. 1 has a sum over some ten thousand
-            values.
+            and 30 the default had the lowest KID, at the PSNR of 0
+            (docs/reproduction.md). GLCIC's 4e-4 stands beside a mean over the hole,
+            where eq. 1 has a sum over some ten thousand values.
           learning_rate: of the completion network's Adam.
           discriminator_learning_rate: None for the same rate.
           beta_1, beta_2: of both Adams.

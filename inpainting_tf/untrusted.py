@@ -1,7 +1,8 @@
 """What comes from elsewhere is looked at before it is used.
 
 Nothing that this package loads can hold Python: no pickle, no marshalled code, no Keras
-configuration is ever read back, and weights are arrays. What remains is closed here:
+configuration is ever read back, and weights are arrays (command_line/torch_arrays.py
+takes a pickle apart, and runs nothing in it). What remains is closed here:
 
     stays_inside             paths in lists, protocols and records stay in their folder
     keep_checkpoints_inside  a `checkpoint` file names files of its own folder only
