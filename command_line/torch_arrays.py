@@ -36,7 +36,7 @@ def read(path):
       path: of the file.
 
     Returns:
-      dict name -> array, float32 or int64, of the shape that PyTorch gives it.
+      dict name -> read-only array, float32 or int64, of the shape that PyTorch gives it.
 
     Raises:
       OSError: it cannot be read.
@@ -95,11 +95,12 @@ def _cut(storages, storage, offset, shape, strides):
         or last >= len(values)
     ):
         raise ValueError(f"an array of shape {shape} is larger than its storage")
-    places = np.full(shape, offset)
-    for axis, stride in enumerate(strides):
-        along = np.arange(shape[axis]) * stride
-        places += along.reshape([-1] + [1] * (len(shape) - axis - 1))
-    return values[places]
+    return np.lib.stride_tricks.as_strided(
+        values[offset:],
+        shape,
+        [stride * values.itemsize for stride in strides],
+        writeable=False,
+    )
 
 
 def _follow(file):
