@@ -24,7 +24,7 @@ from command_line import contenders
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
     features,
-    metrics,
+    metric_table,
     protocol_examples,
     protocols,
     report_tables,
@@ -79,10 +79,10 @@ def check_flags():
         if not FLAGS[name].value:
             raise UsageError(f"--{name} is missing: {FLAGS[name].help}")
     for name in FLAGS.more_metrics:
-        if name not in metrics.METRICS:
+        if name not in metric_table.METRICS:
             raise UsageError(
                 f"--more_metrics={name} is unknown; there are "
-                f"{', '.join(metrics.METRICS)}"
+                f"{', '.join(metric_table.METRICS)}"
             )
 
 
@@ -146,7 +146,7 @@ def run():
     facts = {
         "protocol": protocol.hash,
         "metrics": names,
-        "definitions": metrics.definition_hash(names),
+        "definitions": metric_table.definition_hash(names),
         "features": feature_fingerprint(),
         "shown": FLAGS.shown,
     }

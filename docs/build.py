@@ -116,7 +116,8 @@ STAGES = {
         "Frozen protocols, metrics, and one pass that measures methods side by side.",
         {
             "inpainting_tf": "protocols protocol_definition protocol_examples "
-            "protocol_masks freeze_protocol protocol_pictures metrics features "
+            "protocol_masks freeze_protocol protocol_pictures metrics metric_stages "
+            "published_metrics metric_table features "
             "statistics side_by_side measured_values side_by_side_results results "
             "search_results asymmetry"
         },

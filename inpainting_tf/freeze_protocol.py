@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is impor
 
 from absl import app, flags, logging
 
-from inpainting_tf import images, metrics, protocol_examples, protocols
+from inpainting_tf import images, metric_table, protocol_examples, protocols
 from inpainting_tf.protocol_definition import (
     ProtocolError,
     list_name,
@@ -77,7 +77,7 @@ def freeze(path, data_dir=None):
     rows = _fingerprints(protocol, data_dir)
     protocol = dataclasses.replace(
         protocol,
-        metric_definitions=metrics.definition_hash(protocol.metrics),
+        metric_definitions=metric_table.definition_hash(protocol.metrics),
         **protocol_examples.recorded(protocol, rows),
     )
     name = f"{stem}.csv"

@@ -39,7 +39,13 @@ import json
 import os
 import tomllib
 
-from inpainting_tf import masks, metrics, protocol_masks, synthetic_faces, untrusted
+from inpainting_tf import (
+    masks,
+    metric_table,
+    protocol_masks,
+    synthetic_faces,
+    untrusted,
+)
 
 RULES = tuple(rule for rule in masks.RULES if rule != "folder")
 
@@ -63,7 +69,7 @@ class Protocol:
       rule, hole_size, share, area_bins, seed: of the masks; None (bins: ()) where the
         rule has no such parameter.
       metrics: names of metrics.
-      metric_definitions: `metrics.definition_hash` of them.
+      metric_definitions: `metric_table.definition_hash` of them.
       names: one per example: path of a file, or "test 17" for a face.
       contents: SHA-256 of the files, hex; () for drawn faces.
       image_path: what the image path made of the noise picture, see
@@ -301,11 +307,11 @@ def _check_area_bins(tables):
 def _check_metrics(table):
     """The values of [metrics]."""
     names = table["names"]
-    unknown = [name for name in names if name not in metrics.METRICS]
+    unknown = [name for name in names if name not in metric_table.METRICS]
     _require(
         names and not unknown and len({*names}) == len(names),
         f"[metrics] names: {', '.join(map(str, unknown)) or 'none, or one twice'}; "
-        f"known are {', '.join(metrics.METRICS)}",
+        f"known are {', '.join(metric_table.METRICS)}",
     )
 
 

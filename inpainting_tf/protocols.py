@@ -20,7 +20,7 @@ import hashlib
 import io
 import os
 
-from inpainting_tf import metrics, protocol_examples, untrusted
+from inpainting_tf import metric_table, protocol_examples, untrusted
 from inpainting_tf.protocol_definition import (
     ProtocolError,
     list_name,
@@ -86,7 +86,7 @@ def read(path_or_name):
         refuse(examples_path, f"{len(protocol)} examples", len(rows), again)
     protocol = dataclasses.replace(
         protocol,
-        metric_definitions=metrics.definition_hash(protocol.metrics),
+        metric_definitions=metric_table.definition_hash(protocol.metrics),
         **protocol_examples.recorded(protocol, rows),
     )
     if protocol.metric_definitions != frozen["metric_definitions"]:

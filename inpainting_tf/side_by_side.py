@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from inpainting_tf import images, metrics, protocol_examples, training
+from inpainting_tf import images, metric_table, protocol_examples, training
 
 TRUTH = "_truth"  # Stands for the ground truth among labels.
 MASK = "_mask"  # And this one for the mask, among pictures.
@@ -62,7 +62,7 @@ def measuring(names, size):
     """Compiled function that restores the known pixels and measures.
 
     Args:
-      names: keys of `metrics.METRICS`.
+      names: keys of `metric_table.METRICS`.
       size: side of the images.
 
     Returns:
@@ -81,7 +81,7 @@ def measuring(names, size):
             "finite": tf.reduce_all(tf.math.is_finite(completed)),
             "hole_area": tf.reduce_mean(mask, axis=[1, 2, 3]),
             "metrics": {
-                name: metrics.METRICS[name].function(image, completed, mask)
+                name: metric_table.METRICS[name].function(image, completed, mask)
                 for name in names
             },
         }
@@ -115,7 +115,7 @@ class Pass:
           protocol: Protocol.
           methods: list of methods, see above.
           values: MeasuredValues.
-          metric_names: keys of `metrics.METRICS`.
+          metric_names: keys of `metric_table.METRICS`.
           data_dir: folder of the protocol's files, if it needs any.
           batch_size: images completed at once.
           shown: number of first images that are kept as pictures.

@@ -25,7 +25,7 @@ from inpainting_tf import (
     figure_style,
     figure_tiles,
     images,
-    metrics,
+    metric_table,
     report_files,
     report_page,
     report_tables,
@@ -105,9 +105,9 @@ def summarise(
     shown = [
         results.MetricColumn(
             name,
-            metrics.METRICS[name].unit,
-            metrics.METRICS[name].better,
-            metrics.METRICS[name].formula,
+            metric_table.METRICS[name].unit,
+            metric_table.METRICS[name].better,
+            metric_table.METRICS[name].formula,
         )
         for name in names
     ]
@@ -175,7 +175,7 @@ def _comparisons(columns, labels, names):
         (name, a, b) for name in names for a, b in itertools.combinations(labels, 2)
     ]
     pairs = [
-        (columns[a][name], columns[b][name], metrics.METRICS[name].better)
+        (columns[a][name], columns[b][name], metric_table.METRICS[name].better)
         for name, a, b in which
     ]
     compared = statistics.paired_comparisons(pairs)
@@ -239,7 +239,7 @@ def draw(protocol, methods, columns, names, summary, examples, offsets):
         )
     }
     first = names[0]
-    metric = metrics.METRICS[first]
+    metric = metric_table.METRICS[first]
     areas = columns[labels[0]]["hole_area"]
     if np.ptp(areas) > 0.01:
         made["hole_area"] = (

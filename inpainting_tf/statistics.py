@@ -102,7 +102,7 @@ def paired_comparison(a, b, better="higher", confidence=0.95, resamples=10_000, 
 
     Args:
       a, b: [N] finite values of the same metric on the same images in the same order.
-      better: "higher" or "lower", as in `metrics.Metric`.
+      better: "higher" or "lower", as in `metric_table.Metric`.
       confidence, resamples, seed: as in `bootstrap_interval`.
 
     Returns:

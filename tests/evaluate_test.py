@@ -21,7 +21,7 @@ from inpainting_tf import (
     evaluation,
     features,
     freeze_protocol,
-    metrics,
+    metric_table,
     protocol_examples,
     protocol_pictures,
     protocols,
@@ -188,7 +188,7 @@ def test_values_are_those_of_the_metrics_on_the_protocols_examples(world):
         own = [row for row in rows if row["method"] == label]
         assert [row["image"] for row in own] == batch["name"]
         for name in ("psnr", "l1", "hole_l1"):
-            values = metrics.METRICS[name].function(image, completed, mask)
+            values = metric_table.METRICS[name].function(image, completed, mask)
             found = [float(row[name]) for row in own]
             np.testing.assert_allclose(found, values, rtol=1e-6, err_msg=name)
     results = json.loads(read(root / "out" / "results.json"))

@@ -1,5 +1,6 @@
 """Every metric against scikit-image, SciPy, TensorFlow's own or a closed formula."""
 
+import dataclasses
 import math
 import re
 
@@ -9,8 +10,8 @@ import tensorflow as tf
 from scipy import ndimage
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from inpainting_tf import evaluation, images, metrics
-from inpainting_tf.metrics import METRICS
+from inpainting_tf import evaluation, images, metric_table, metrics
+from inpainting_tf.metric_table import METRICS
 
 RNG = np.random.default_rng(7)
 
@@ -309,15 +310,15 @@ def test_the_usual_measures_are_called_with_two_images():
 
 def test_definition_hash_follows_the_definitions_alone(monkeypatch):
     names = ["psnr", "hole_ssim"]
-    digest = metrics.definition_hash(names)
+    digest = metric_table.definition_hash(names)
     assert re.fullmatch("[0-9a-f]{64}", digest)
-    assert metrics.definition_hash(names[::-1]) == digest
-    assert metrics.definition_hash(["psnr"]) != digest
-    raised = metrics.dataclasses.replace(METRICS["psnr"], version=2)
+    assert metric_table.definition_hash(names[::-1]) == digest
+    assert metric_table.definition_hash(["psnr"]) != digest
+    raised = dataclasses.replace(METRICS["psnr"], version=2)
     monkeypatch.setitem(METRICS, "psnr", raised)
-    assert metrics.definition_hash(names) != digest
+    assert metric_table.definition_hash(names) != digest
     with pytest.raises(ValueError, match="unknown metric psnr2; known are l1, "):
-        metrics.definition_hash(["psnr2"])
+        metric_table.definition_hash(["psnr2"])
 
 
 def test_definitions_are_one_line_of_ascii():

@@ -16,7 +16,7 @@ from PIL import Image
 from inpainting_tf import (
     freeze_protocol,
     masks,
-    metrics,
+    metric_table,
     protocol_examples,
     protocol_masks,
     protocols,
@@ -405,8 +405,8 @@ def test_an_edited_file_is_refused_and_other_line_ends_are_not(folder):
 
 def test_a_changed_metric_is_refused(folder, monkeypatch):
     freeze(folder)
-    newer = dataclasses.replace(metrics.METRICS["psnr"], version=99)
-    monkeypatch.setitem(metrics.METRICS, "psnr", newer)
+    newer = dataclasses.replace(metric_table.METRICS["psnr"], version=99)
+    monkeypatch.setitem(metric_table.METRICS, "psnr", newer)
     with refused("pictures16", "definitions of psnr, hole_l1", "metrics have changed"):
         protocols.read(str(folder / "pictures16.toml"))
 
