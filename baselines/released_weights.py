@@ -20,7 +20,6 @@ or nothing; write beside --output and rename, so that no half of it is ever ther
 
 import os
 import platform
-import shutil
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # Before TensorFlow is imported.
@@ -124,21 +123,14 @@ def _step(variables):
 
 
 def _write(output, arguments, facts, model, step):
-    """Writes a run folder under a temporary name beside its own, and renames it."""
-    output = os.path.abspath(output)
-    temporary = f"{output}.partial-{os.getpid()}"
+    """Writes a run folder, whole or not at all."""
+    flag_values = {name: method_flags.text(v) for name, v in arguments.items()}
     try:
-        os.makedirs(temporary)
-        flag_values = {name: method_flags.text(v) for name, v in arguments.items()}
-        run_folder.prepare(temporary, flag_values, facts)
-        checkpoints = os.path.join(temporary, "checkpoints")
-        Checkpoints(model, checkpoints).save(step)
-        os.rename(temporary, output)
-    except (OSError, tf.errors.OpError) as error:
-        reason = str(getattr(error, "strerror", None) or error).splitlines()[0]
-        raise ValueError(f"--output={output}: cannot write there ({reason})") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with run_folder.written_whole(output) as folder:
+            run_folder.prepare(folder, flag_values, facts)
+            Checkpoints(model, os.path.join(folder, "checkpoints")).save(step)
+    except run_folder.RunFolderError as error:
+        raise ValueError(f"--output={error}") from None
 
 
 def define_flags():

@@ -15,7 +15,6 @@ Stages: arrays of the file; the network, its channels as those of the arrays; Sa
 """
 
 import os
-import shutil
 
 import keras
 import tensorflow as tf
@@ -24,6 +23,7 @@ from keras import layers
 
 from command_line import torch_arrays
 from command_line.parsing import UsageError, parse_flags, refuse
+from inpainting_tf import run_folder
 
 FLAGS = flags.FLAGS
 
@@ -115,16 +115,11 @@ def run():
     serve = tf.function(
         lambda image: {"features": model(image, training=False)}, input_signature=[spec]
     )
-    partial = f"{path}.partial-{os.getpid()}"
     try:
-        tf.saved_model.save(model, partial, signatures=serve)
-        os.rename(partial, path)
-    except tf.errors.OpError as error:
-        raise UsageError(
-            f"--output={FLAGS.output}: cannot be written ({error.message.splitlines()[0]})"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with run_folder.written_whole(path) as folder:
+            tf.saved_model.save(model, folder, signatures=serve)
+    except run_folder.RunFolderError as error:
+        raise UsageError(f"--output={error}") from None
     print(f"{FLAGS.output}: {model.output_shape[-1]} features")
 
 

@@ -14,10 +14,8 @@ are found by name.
 import json
 import os
 import re
-import shutil
 import subprocess
 
-import tensorflow as tf
 from absl import app, flags
 
 import inpainting_tf
@@ -65,39 +63,31 @@ def run():
         name for name, text in recorded.items() if name in PLACES or os.path.isabs(text)
     }
     recorded = {n: text for n, text in recorded.items() if n not in left_out}
-    partial = f"{os.path.abspath(target)}.partial-{os.getpid()}"
     tables = [table for path in FLAGS.results for table in measured(path)]
     try:
-        os.makedirs(partial)
-        run_folder.write_flags(partial, recorded)
-        folder = os.path.join(partial, "checkpoints")
-        prefix = Checkpoints(model, folder).save_completing_weights(
-            folder, step, FLAGS.half
-        )
-        size = os.path.getsize(prefix + ".data-00000-of-00001")
-        if validations:
-            run_folder.write_text(
-                os.path.join(partial, "metrics.jsonl"),
-                [json.dumps(entry) + "\n" for entry in validations],
+        with run_folder.written_whole(target, replace=True) as folder:
+            run_folder.write_flags(folder, recorded)
+            checkpoints = os.path.join(folder, "checkpoints")
+            prefix = Checkpoints(model, checkpoints).save_completing_weights(
+                checkpoints, step, FLAGS.half
             )
-        text = card(
-            recorded,
-            left_out | {"run_dir"},
-            step,
-            size,
-            next((entry for entry in validations if entry["step"] == step), {}),
-            tables,
-        )
-        run_folder.write_text(os.path.join(partial, "README.md"), [text])
-        # The old ones go only when the new ones are whole.
-        shutil.rmtree(target, ignore_errors=True)
-        os.rename(partial, target)
-    except tf.errors.OpError as error:
-        raise UsageError(
-            f"--output={FLAGS.output}: cannot be written ({error.message.splitlines()[0]})"
-        ) from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            size = os.path.getsize(prefix + ".data-00000-of-00001")
+            if validations:
+                run_folder.write_text(
+                    os.path.join(folder, "metrics.jsonl"),
+                    [json.dumps(entry) + "\n" for entry in validations],
+                )
+            text = card(
+                recorded,
+                left_out | {"run_dir"},
+                step,
+                size,
+                next((entry for entry in validations if entry["step"] == step), {}),
+                tables,
+            )
+            run_folder.write_text(os.path.join(folder, "README.md"), [text])
+    except run_folder.RunFolderError as error:
+        raise UsageError(f"--output={error}") from None
     print(f"{target}: {FLAGS.name}, step {step}, {size / 1e6:.1f} MB")
 
 

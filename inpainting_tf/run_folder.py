@@ -10,7 +10,8 @@
     samples/*.png    validation examples as they were completed at a step
     tensorboard/     the same scalars and pictures for TensorBoard
 
-Files are written to a temporary name and renamed, so none is ever half there; the
+Files are written to a temporary name and renamed, so none is ever half there, nor is a
+folder that is written by `written_whole`; the
 metrics file grows by whole lines.
 """
 
@@ -21,10 +22,15 @@ import hashlib
 import json
 import math
 import os
+import shutil
 
 import tensorflow as tf
 
 from inpainting_tf import images
+
+
+# In the names of folders that are being written, or were when the machine stopped.
+UNFINISHED = ".partial-"
 
 
 class RunFolderError(ValueError):
@@ -202,6 +208,35 @@ def write_text(path, text):
         with contextlib.suppress(OSError):
             os.unlink(path + ".tmp")
         raise
+
+
+@contextlib.contextmanager
+def written_whole(path, replace=False):
+    """Lets a folder appear whole, when the block ends, or not at all.
+
+    Args:
+      path: the folder, which need not exist, or be empty.
+      replace: whether one that holds something is removed then; the block may read it.
+
+    Yields:
+      path of an empty folder beside it to write in, which is removed if anything fails.
+
+    Raises:
+      RunFolderError: it cannot be written, or holds something and is not to be replaced.
+    """
+    path = os.path.abspath(path)
+    unfinished = f"{path}{UNFINISHED}{os.getpid()}"
+    try:
+        os.makedirs(unfinished)
+        yield unfinished
+        if replace:
+            shutil.rmtree(path, ignore_errors=True)
+        os.rename(unfinished, path)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunFolderError(f"{path}: cannot write there ({reason})") from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def file_hash(path):

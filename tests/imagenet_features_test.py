@@ -46,7 +46,7 @@ def test_the_program_refuses_in_one_line_and_leaves_nothing(tmp_path):
         ("none", f"{tmp_path}/features", "No such file"),
         (REDUCED, f"{tmp_path}/file", "--output="),
         (REDUCED, "", "--output="),
-        (REDUCED, f"{tmp_path}/file/features", "cannot be written"),
+        (REDUCED, f"{tmp_path}/file/features", "cannot write there"),
     ):
         status, errors = programs.run(
             "-m",
