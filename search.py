@@ -250,7 +250,7 @@ def run():
         draw_iterations(gan, arguments, *beginning)
     for label, prefix in (("mean-colour fill", "mean_color_fill/"), ("completed", "")):
         measures = {k: results.mean(prefix + k) for k in evaluation.MEASURES}
-        training.say(f"{label}: {training.describe(measures)}")
+        training.say(f"{label}: {evaluation.describe(measures)}")
     training.say(
         f"{seconds / searched:.1f} s per picture; look at "
         f"{os.path.join(FLAGS.output_dir, 'grid.png')}"

@@ -26,6 +26,7 @@ from baselines.methods import METHODS
 from command_line import data_flags, method_flags, summary, trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
+    compiled_steps,
     data,
     following,
     masks,
@@ -259,7 +260,7 @@ def join_workers():
     """
     place = workers.read_place(os.environ.get("TF_CONFIG"))
     if place is None:
-        strategy = training.choose_strategy(FLAGS.devices)
+        strategy = compiled_steps.choose_strategy(FLAGS.devices)
         check_replicas(strategy.num_replicas_in_sync, "add --devices=one")
         return workers.ALONE, strategy
     own = len(meeting.own_gpus(FLAGS.devices)) or 1

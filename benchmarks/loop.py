@@ -29,7 +29,7 @@ from baselines.methods import METHODS
 from benchmarks import timing
 from benchmarks.batches import random_batch
 from command_line.parsing import parse_flags
-from inpainting_tf import training
+from inpainting_tf import compiled_steps
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer("rounds", 20, "Bare steps that are timed.", lower_bound=2)
@@ -40,7 +40,7 @@ def bare_seconds():
     method = METHODS[FLAGS.method]
     model = method(**train.method_arguments())
     batch = random_batch(FLAGS.batch_size * model.batches_per_step, FLAGS.image_size)
-    step = training.compile_step(model, tf.distribute.get_strategy())
+    step = compiled_steps.compile_step(model, tf.distribute.get_strategy())
     return timing.in_turns({"step": lambda: step(batch)}, FLAGS.rounds)["step"]
 
 

@@ -23,7 +23,7 @@ from benchmarks import timing
 from benchmarks.batches import random_batch
 from command_line import method_flags
 from command_line.parsing import parse_flags
-from inpainting_tf import training
+from inpainting_tf import compiled_steps
 from inpainting_tf.arithmetic import multiply_adds
 
 FLAGS = flags.FLAGS
@@ -50,7 +50,7 @@ def build(method, size, width):
 def measure(method, size, width, count):
     model = build(method, size, width)
     batch = random_batch(count, size)
-    forward = training.compile_forward(model)
+    forward = compiled_steps.compile_forward(model)
     product, product_work = timing.matmul()
     shapes = [list(batch[name].shape) for name in ("image", "mask")]
     work = {"forward": multiply_adds(model.call, *shapes).total()}
@@ -61,7 +61,7 @@ def measure(method, size, width, count):
     }
     if FLAGS.steps:
         several = random_batch(count * model.batches_per_step, size)
-        step = training.compile_step(model, tf.distribute.get_strategy())
+        step = compiled_steps.compile_step(model, tf.distribute.get_strategy())
 
         def update(image, mask, box):
             box = tf.cast(box, tf.int32)

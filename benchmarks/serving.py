@@ -36,7 +36,7 @@ from absl import app, flags, logging
 from benchmarks import fresh_runs
 from command_line import served_methods
 from command_line.parsing import parse_flags
-from inpainting_tf import exporting, images, training
+from inpainting_tf import compiled_steps, exporting, images
 
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "tests"))
 import native_runner  # Of the tests; runs exports without Python.
@@ -152,7 +152,7 @@ def measure(method, folder):
     def served(image, mask):
         return signature(image=image, mask=mask)
 
-    forward = training.compile_forward(model)
+    forward = compiled_steps.compile_forward(model)
 
     def bare(image, mask):
         return {"completed": forward(image, mask)["completed"]}

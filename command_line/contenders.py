@@ -24,7 +24,7 @@ import tensorflow as tf
 from baselines import classical
 from command_line import search_recipes, trained, weights_along
 from command_line.parsing import UsageError
-from inpainting_tf import evaluation, images, training, untrusted
+from inpainting_tf import compiled_steps, evaluation, images, training, untrusted
 from inpainting_tf.run_folder import file_hash
 
 CLASSICAL = {
@@ -164,7 +164,7 @@ def _open_run(label, source, size, names, checkpoint=""):
             f"{recorded['method']} completes nothing itself; name a recipe of search.py "
             f"whose --gan is {source}"
         )
-    forward = training.compile_forward(model, size)
+    forward = compiled_steps.compile_forward(model, size)
     trained_at = int(recorded.get("image_size", size))
     if trained_at != size:
         training.say(

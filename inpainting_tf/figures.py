@@ -1,14 +1,21 @@
 """Pictures of a run while it goes on, as pixels: samples, sheets, search losses.
 
-Inputs: uint8 pictures and numbers. Outputs: uint8 [height, width, 3]. Figures that set
-methods side by side, for reports and print, are in `figure_grids` and `figure_charts`.
+Inputs: uint8 pictures, numbers, what a method returned. Outputs: uint8 [height, width,
+3]. Figures that set methods side by side, for reports and print, are in `figure_grids`
+and `figure_charts`.
 """
 
+import math
+
 import numpy as np
+import tensorflow as tf
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
+
+from inpainting_tf import images
+from inpainting_tf.contextual_attention import offsets_to_color
 
 
 def sample_grid(columns, scale=1):
@@ -94,3 +101,35 @@ def search_curves(context_losses, prior_losses, title):
         panels[0].set_yscale("log")
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def draw_samples(samples, rows=8):
+    """The sample grid: input with hole, predicted, completed, truth, attention.
+
+    Of a network that completes nothing, a sheet of what it generates.
+
+    Args:
+      samples: dict with `image`, `mask` and a model's outputs, batch first.
+      rows: how many examples.
+
+    Returns:
+      uint8 picture [height, width, 3].
+    """
+    if "completed" not in samples:
+        generated = images.to_uint8(samples["predicted"][: rows * rows]).numpy()
+        columns = min(rows, math.ceil(math.sqrt(len(generated))))
+        return sheet(generated, columns)
+    samples = {name: value[:rows] for name, value in samples.items()}
+    image, mask = samples["image"], samples["mask"]
+    white = tf.ones_like(image)
+    columns = {
+        "input": images.to_uint8(images.compose(image, white, mask)),
+        "predicted": images.to_uint8(samples["predicted"]),
+        "completed": images.to_uint8(samples["completed"]),
+        "truth": images.to_uint8(image),
+    }
+    if "attention_offsets" in samples:
+        colors = offsets_to_color(samples["attention_offsets"].numpy())
+        columns["attention"] = images.to_uint8(colors)
+    columns = {name: pictures.numpy() for name, pictures in columns.items()}
+    return sample_grid(columns, scale=max(1, 128 // image.shape[1]))

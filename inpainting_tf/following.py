@@ -13,14 +13,10 @@ Inputs: the arguments of `training.train` that are no matter of keeping a run.
 """
 
 from inpainting_tf.checkpoints import NotFinite, refuse_non_finite
+from inpainting_tf.compiled_steps import compile_agreed_step, distribute
 from inpainting_tf.progress import say
 from inpainting_tf.stopping import Agreement, StopSignals
-from inpainting_tf.training import (
-    Schedule,
-    compile_agreed_step,
-    distribute,
-    finite_values,
-)
+from inpainting_tf.training import Schedule, finite_values
 
 
 def follow(

@@ -28,7 +28,6 @@ import tensorflow as tf
 
 from inpainting_tf import images
 
-
 # In the names of folders that are being written, or were when the machine stopped.
 UNFINISHED = ".partial-"
 

@@ -15,11 +15,14 @@ import os
 import time
 from typing import NamedTuple
 
-import tensorflow as tf
-
-from inpainting_tf import data, evaluation, figures, health, images, run_folder
+from inpainting_tf import (
+    compiled_steps,
+    evaluation,
+    figures,
+    health,
+    run_folder,
+)
 from inpainting_tf.checkpoints import Checkpoints, NotFinite, TrainingStopped
-from inpainting_tf.contextual_attention import offsets_to_color
 from inpainting_tf.progress import Progress, say
 from inpainting_tf.run_folder import Log
 from inpainting_tf.stopping import Abandoned, Agreement, StopSignals
@@ -45,188 +48,6 @@ class Schedule(NamedTuple):
 
     def reads_losses(self, step):
         return self.logs(step) or self.saves(step)
-
-
-def choose_strategy(devices="auto"):
-    """The distribution strategy for a machine.
-
-    Args:
-      devices: "auto" for all visible GPUs, mirrored where there are several; "one"
-        for a single device; or a list of device names to mirror over.
-
-    Returns:
-      tf.distribute.Strategy.
-    """
-    if devices == "auto":
-        devices = [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
-    if devices != "one" and len(devices) > 1:
-        return tf.distribute.MirroredStrategy(devices)
-    return tf.distribute.get_strategy()
-
-
-def compile_step(model, strategy, jit_compile=False):
-    """Compiles `model.update` for all replicas.
-
-    Args:
-      model: the method, created in the strategy's scope.
-      strategy: the tf.distribute strategy.
-      jit_compile: compile by XLA; for one replica only.
-
-    Returns:
-      function from a (distributed) batch to a dict of scalar losses, means over the
-      global batch.
-    """
-    if strategy.num_replicas_in_sync == 1:
-        return tf.function(model.update, jit_compile=jit_compile)
-    step = _compile_replicated_step(model, strategy)
-    return lambda batch: step(batch, tf.constant(0.0))[0]
-
-
-def _compile_replicated_step(model, strategy):
-    """Function (distributed batch, number) -> (losses, mean of the workers' numbers)."""
-
-    @tf.function
-    def step(batch, own):
-        names = []
-
-        def update(batch, own):
-            results = model.update(batch)
-            names[:] = results
-            return tf.stack([own, *results.values()])
-
-        # Together, since each message between machines takes its time.
-        values = strategy.run(update, args=(batch, own))
-        mean, *means = tf.unstack(
-            strategy.reduce("MEAN", values, axis=None), len(names) + 1
-        )
-        return dict(zip(names, means, strict=True)), mean
-
-    return step
-
-
-def compile_agreed_step(model, strategy, team, agreement, jit_compile=False):
-    """`compile_step`, with the workers telling each other whether they are to stop.
-
-    Args:
-      model, strategy, jit_compile: as there.
-      team: workers.Team.
-      agreement: stopping.Agreement.
-
-    Returns:
-      function from a (distributed) batch to a dict of scalar losses.
-    """
-    if team.count == 1:
-        return compile_step(model, strategy, jit_compile)
-    compiled = _compile_replicated_step(model, strategy)
-
-    def step(batch):
-        results, asked = compiled(batch, tf.constant(float(agreement.asked)))
-        agreement.note(asked)
-        return results
-
-    return step
-
-
-def distribute(make_batches, strategy, model, step, rolled_back):
-    """Iterator over distributed batches: every process reads its own examples alone.
-
-    Args:
-      make_batches: see `train`.
-      strategy, model: as of `compile_step`.
-      step: to begin after.
-      rolled_back: number of rollbacks so far.
-    """
-
-    def own_batches(context):
-        share = data.Share.of(context, model.batches_per_step)
-        return make_batches(step, rolled_back, share)
-
-    return iter(strategy.distribute_datasets_from_function(own_batches))
-
-
-def compile_forward(model, size=None):
-    """The method outside training as a compiled function (image, mask) -> dict.
-
-    Args:
-      model: a Keras model, see the README's contract.
-      size: side of the images, for one graph that takes any number of them; None
-        makes a graph for the shapes that come.
-    """
-    signature = None
-    if size is not None:
-        signature = [tf.TensorSpec([None, size, size, c], tf.float32) for c in (3, 1)]
-    return tf.function(
-        lambda image, mask: model(image, mask, training=False),
-        input_signature=signature,
-        reduce_retracing=True,
-    )
-
-
-def complete_first(forward, batches):
-    """Completes the first batch.
-
-    Args:
-      forward, batches: as of `validate`.
-
-    Returns:
-      dict of tensors, the batch's and the outputs.
-    """
-    first = next(iter(batches))
-    return {**first, **forward(first["image"], first["mask"])}
-
-
-def validate(forward, batches):
-    """Completes the validation examples.
-
-    Args:
-      forward: function (image, mask) -> dict with `completed`.
-      batches: fixed validation batches, see `data.fixed_batches`.
-
-    Returns:
-      (measures, samples): dict of mean psnr, ssim, l1, empty for a network that
-      completes nothing (a prior); and the first batch's inputs and outputs, dict of
-      tensors.
-    """
-    samples = complete_first(forward, batches)
-    if "completed" not in samples:
-        return {}, samples
-
-    def inpaint(image, mask):
-        return forward(image, mask)["completed"]
-
-    return evaluation.measure(inpaint, batches), samples
-
-
-def draw_samples(samples, rows=8):
-    """The sample grid: input with hole, predicted, completed, truth, attention.
-
-    Of a network that completes nothing, a sheet of what it generates.
-
-    Args:
-      samples: dict with `image`, `mask` and a model's outputs, batch first.
-      rows: how many examples.
-
-    Returns:
-      uint8 picture [height, width, 3].
-    """
-    if "completed" not in samples:
-        generated = images.to_uint8(samples["predicted"][: rows * rows]).numpy()
-        columns = min(rows, math.ceil(math.sqrt(len(generated))))
-        return figures.sheet(generated, columns)
-    samples = {name: value[:rows] for name, value in samples.items()}
-    image, mask = samples["image"], samples["mask"]
-    white = tf.ones_like(image)
-    columns = {
-        "input": images.to_uint8(images.compose(image, white, mask)),
-        "predicted": images.to_uint8(samples["predicted"]),
-        "completed": images.to_uint8(samples["completed"]),
-        "truth": images.to_uint8(image),
-    }
-    if "attention_offsets" in samples:
-        colors = offsets_to_color(samples["attention_offsets"].numpy())
-        columns["attention"] = images.to_uint8(colors)
-    columns = {name: pictures.numpy() for name, pictures in columns.items()}
-    return figures.sample_grid(columns, scale=max(1, 128 // image.shape[1]))
 
 
 def train(
@@ -351,7 +172,7 @@ def _train(
     monitor = health.Monitor(log.history)
     stop = StopSignals()
     agreement = Agreement(team, stop)
-    compiled_forward = compile_forward(model)
+    compiled_forward = compiled_steps.compile_forward(model)
 
     def forward(image, mask):
         if stop.received is not None:
@@ -359,24 +180,27 @@ def _train(
         return compiled_forward(image, mask)
 
     def report(measures, samples):
-        log.picture(step, "step", draw_samples(samples))
+        log.picture(step, "step", figures.draw_samples(samples))
         if measures:
-            say(f"step {step}: validation {describe(measures)}")
+            say(f"step {step}: validation {evaluation.describe(measures)}")
         values = {f"validation/{name}": value for name, value in measures.items()}
         return values | health.output_measures(samples)
 
     def validation():
-        return report(*validate(forward, validation_batches))
+        return report(*evaluation.validate(forward, validation_batches))
 
     def look_at_start():
         if validate_start:
-            measures, samples = validate(forward, validation_batches)
+            measures, samples = evaluation.validate(forward, validation_batches)
         else:
-            measures, samples = {}, complete_first(forward, validation_batches)
+            measures, samples = (
+                {},
+                evaluation.complete_first(forward, validation_batches),
+            )
         values = report(measures, samples)
         if "completed" in samples:
             floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
-            say(f"mean-colour fill: validation {describe(floor)}")
+            say(f"mean-colour fill: validation {evaluation.describe(floor)}")
             values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
         return values
 
@@ -401,11 +225,15 @@ def _train(
         return None
     if rollbacks and checkpoints.newest_path is None:
         checkpoints.save(step)  # To go back to.
-    compiled_step = compile_agreed_step(model, strategy, team, agreement, jit_compile)
+    compiled_step = compiled_steps.compile_agreed_step(
+        model, strategy, team, agreement, jit_compile
+    )
     progress = Progress(step, steps, batch_size)
 
     def distributed_batches():
-        return distribute(make_batches, strategy, model, step, rolled_back)
+        return compiled_steps.distribute(
+            make_batches, strategy, model, step, rolled_back
+        )
 
     pending = []
     began = time.monotonic()
@@ -534,11 +362,3 @@ def finite_values(pending, step, kept):
     if not pending:
         return {}
     return {name: float(value) for name, value in pending[-1].items()}
-
-
-def describe(measures):
-    """Measures in words: "PSNR 24.10 dB  SSIM 0.850  L1 0.0310"."""
-    return (
-        f"PSNR {measures['psnr']:.2f} dB  SSIM {measures['ssim']:.3f}  "
-        f"L1 {measures['l1']:.4f}"
-    )

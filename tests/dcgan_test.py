@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from baselines.dcgan import DCGAN, Discriminator, Generator
 from baselines.siidgm import SIIDGM
-from inpainting_tf import masks, training
+from inpainting_tf import compiled_steps, masks
 from inpainting_tf.checkpoints import Checkpoints
 
 
@@ -208,7 +208,7 @@ def test_call_shows_the_same_samples_every_time_and_completes_nothing():
     gan = small_gan()
     batch = example_batch()
     outputs = gan(batch["image"], batch["mask"])
-    again = training.compile_forward(gan)(batch["image"], batch["mask"])
+    again = compiled_steps.compile_forward(gan)(batch["image"], batch["mask"])
     np.testing.assert_allclose(outputs["predicted"], again["predicted"], atol=1e-5)
     assert len(np.unique(outputs["predicted"][:, 0, 0, 0])) == 3
     assert outputs.keys() == {"predicted"}

@@ -18,7 +18,7 @@ import tensorflow as tf
 from programs import ROOT, entries, weights, without_speed
 from small_method import batches, small_method
 
-from inpainting_tf import run_folder, training
+from inpainting_tf import compiled_steps, run_folder, training
 from inpainting_tf.checkpoints import Checkpoints, TrainingStopped, damage
 
 
@@ -238,7 +238,7 @@ def small_run(run_dir, **parameters):
         small_method(),
         lambda first_step, *_: batches(first_step, count=20),
         batches(count=1),
-        strategy=training.choose_strategy("one"),
+        strategy=compiled_steps.choose_strategy("one"),
         run_dir=run_dir,
         batch_size=4,
         log_every=1,
@@ -307,7 +307,7 @@ def test_a_stop_during_validation_is_made_up_for(tmp_path):
         model,
         lambda first_step, *_: batches(first_step, count=20),
         Stopping(),
-        strategy=training.choose_strategy("one"),
+        strategy=compiled_steps.choose_strategy("one"),
         run_dir=run_dir,
         steps=12,
         batch_size=4,

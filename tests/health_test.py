@@ -9,7 +9,7 @@ import tensorflow as tf
 from programs import SMALL_RUN, entries, run, without_speed
 from small_method import batches, small_method
 
-from inpainting_tf import health, run_folder, training
+from inpainting_tf import compiled_steps, health, run_folder, training
 from inpainting_tf.checkpoints import NotFinite, TrainingStopped
 from inpainting_tf.optimization import gradient_norm
 from inpainting_tf.parallel_attention import ParallelAttention
@@ -199,7 +199,7 @@ def test_a_resumed_monitor_says_what_an_uninterrupted_one_would():
 
 def watch(model, data, steps=40):
     """Trains a model on batches; returns everything that a monitor said."""
-    step = training.compile_step(model, training.choose_strategy("one"))
+    step = compiled_steps.compile_step(model, compiled_steps.choose_strategy("one"))
     monitor = health.Monitor()
     said = []
     for number, batch in zip(range(1, steps + 1), data, strict=False):
@@ -260,7 +260,7 @@ def train(run_dir, make_batches, steps=12, **parameters):
         small_method(),
         make_batches,
         batches(count=1),
-        strategy=training.choose_strategy("one"),
+        strategy=compiled_steps.choose_strategy("one"),
         run_dir=run_dir,
         steps=steps,
         batch_size=4,

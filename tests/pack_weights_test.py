@@ -12,7 +12,7 @@ import tensorflow as tf
 from baselines.methods import METHODS
 from command_line import contenders, trained, weights_along
 from command_line.parsing import UsageError
-from inpainting_tf import checkpoints, run_folder, training
+from inpainting_tf import checkpoints, compiled_steps, run_folder, training
 from inpainting_tf.named_weights import completing_weights, named_weights
 
 
@@ -26,7 +26,7 @@ def example(size):
 
 def outputs(model):
     image, mask = example(model.image_size)
-    return training.compile_forward(model)(image, mask)
+    return compiled_steps.compile_forward(model)(image, mask)
 
 
 @pytest.mark.parametrize(

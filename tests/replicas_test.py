@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from baselines.methods import METHODS
-from inpainting_tf import data, masks, sources, training
+from inpainting_tf import compiled_steps, data, masks, sources
 
 SMALL = {
     "parallel_attention": {
@@ -85,8 +85,8 @@ def train(method, strategy):
             share=share,
         )
 
-    step = training.compile_step(model, strategy)
-    iterator = training.distribute(batches, strategy, model, 0, 0)
+    step = compiled_steps.compile_step(model, strategy)
+    iterator = compiled_steps.distribute(batches, strategy, model, 0, 0)
     losses = []
     for _ in range(STEPS):
         values = {name: float(v) for name, v in step(next(iterator)).items()}
@@ -109,7 +109,7 @@ def apart(value, other):
     ],
 )
 def test_two_replicas_train_as_one_device(method, mirrored):
-    one, start, expected = train(method, training.choose_strategy("one"))
+    one, start, expected = train(method, compiled_steps.choose_strategy("one"))
     two, _, losses = train(method, mirrored)
     for own, other in zip(losses, expected, strict=True):
         assert own == pytest.approx(other, rel=1e-4, abs=1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from inpainting_tf import figures, masks, run_folder, training
+from inpainting_tf import compiled_steps, figures, masks, run_folder
 from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
 from inpainting_tf.parallel_attention import ParallelAttention
 
@@ -32,7 +32,7 @@ def example_batches(count, batch_size=4):
 def run_steps(strategy, count, jit_compile=False, **parameters):
     with strategy.scope():
         model = tiny_method(**parameters)
-    step = training.compile_step(model, strategy, jit_compile)
+    step = compiled_steps.compile_step(model, strategy, jit_compile)
     results = []
     for batch in strategy.experimental_distribute_dataset(example_batches(count)):
         values = {name: float(value) for name, value in step(batch).items()}
@@ -45,7 +45,7 @@ def run_steps(strategy, count, jit_compile=False, **parameters):
 def test_two_replicas_train_as_one_device_with_the_same_batch(mirrored):
     """With clipping and averaging, at rates at which both matter."""
     parameters = {"averaging_decay": 0.9, "clip_norm": 5.0, "learning_rate": 1e-3}
-    one, expected = run_steps(training.choose_strategy("one"), 3, **parameters)
+    one, expected = run_steps(compiled_steps.choose_strategy("one"), 3, **parameters)
     assert mirrored.num_replicas_in_sync == 2
     two, results = run_steps(mirrored, 3, **parameters)
     assert results[0] == pytest.approx(expected[0], rel=1e-5)
@@ -75,7 +75,7 @@ def test_a_mirrored_run_with_float16_takes_finite_steps(mirrored):
 
 def test_a_checkpoint_restores_weights_both_optimizers_and_the_step(tmp_path):
     folder = str(tmp_path)
-    model, _ = run_steps(training.choose_strategy("one"), 3, averaging_decay=0.9)
+    model, _ = run_steps(compiled_steps.choose_strategy("one"), 3, averaging_decay=0.9)
     Checkpoints(model, folder).save(3)
     other = tiny_method(averaging_decay=0.9)
     checkpoints = Checkpoints(other, folder)
