@@ -33,7 +33,8 @@ from baselines.methods import SEARCHES
 from command_line import contenders, photo_methods, weights_along
 from command_line.memory import reuse_large_blocks
 from command_line.parsing import UsageError, parse_flags, refuse
-from inpainting_tf import training
+from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.progress import say
 from web_page import temporary
 
 FLAGS = flags.FLAGS
@@ -113,7 +114,7 @@ def run():
         with listening:
             methods = open_methods()
             for method in methods:
-                training.say(f"{method.label}: {method.description}")
+                say(f"{method.label}: {method.description}")
             finished = kept.KeptFiles()
             max_pixels = int(FLAGS.max_megapixels * 1e6)
             answers = events.Events(methods, kept.KeptFiles(), finished, max_pixels)
@@ -127,7 +128,7 @@ def run():
                 hosts=server.hosts_of(FLAGS.server_name),
             )
             address = server.address(FLAGS.server_name, FLAGS.port)
-            training.say(f"open {address} (Ctrl-C ends it)")
+            say(f"open {address} (Ctrl-C ends it)")
             server.serve(page, listening)
 
 
@@ -142,7 +143,7 @@ def main(_):
     signal.signal(signal.SIGTERM, end)
     try:
         run()
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("demo.py", str(error).strip().splitlines()[0])
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

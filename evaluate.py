@@ -31,9 +31,10 @@ from inpainting_tf import (
     run_folder,
     side_by_side,
     side_by_side_results,
-    training,
 )
+from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.measured_values import MeasuredValues
+from inpainting_tf.progress import say
 
 FLAGS = flags.FLAGS
 
@@ -153,7 +154,7 @@ def run():
     values = MeasuredValues(
         FLAGS.output_dir, facts, {m.label: m.fingerprint for m in methods}
     )
-    training.say(
+    say(
         f"protocol {protocol.name} ({protocol.hash}): {len(protocol)} images of "
         f"{protocol.size}x{protocol.size}, {len(methods)} method"
         f"{'s' * (len(methods) > 1)}"
@@ -199,9 +200,9 @@ def run():
         side_by_side_results.write(FLAGS.output_dir, summary, values, examples, made)
     print(report_tables.screen_table(summary))
     if summary.description != protocol.title:
-        training.say(summary.description)
+        say(summary.description)
     seconds = time.perf_counter() - began
-    training.say(
+    say(
         f"{seconds:.0f} s: {watch.shares(seconds)}; look at "
         f"{os.path.join(FLAGS.output_dir, 'report.html')}"
     )
@@ -214,12 +215,12 @@ def main(_):
         run()
     except OSError as error:
         refuse("evaluate.py", f"{error.filename or '--output_dir'}: {error.strerror}")
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("evaluate.py", str(error).strip().splitlines()[0])
     except tf.errors.OpError as error:
         refuse("evaluate.py", f"a method failed: {error.message.splitlines()[0]}")
     except KeyboardInterrupt:
-        training.say("interrupted; run the same command to go on")
+        say("interrupted; run the same command to go on")
         sys.exit(128 + signal.SIGINT)
 
 

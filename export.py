@@ -22,7 +22,9 @@ from absl import app, flags, logging
 
 from command_line import served_methods, trained, weights_along
 from command_line.parsing import UsageError, parse_flags, refuse
-from inpainting_tf import exporting, training
+from inpainting_tf import exporting
+from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.progress import say
 
 FLAGS = flags.FLAGS
 
@@ -94,7 +96,7 @@ def run():
         name, served, about = served_methods.open_run(run_dir, checkpoint, **limits)
     path = exporting.export(served, FLAGS.export_dir, name, about, FLAGS.version)
     seconds = time.monotonic() - began
-    training.say(f"{name} at step {about['step']}: {path}, {seconds:.0f} s")
+    say(f"{name} at step {about['step']}: {path}, {seconds:.0f} s")
     return 0
 
 
@@ -102,7 +104,7 @@ def main(_):
     logging.set_verbosity(logging.ERROR)
     try:
         sys.exit(run())
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("export.py", str(error).strip().splitlines()[0])
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)

@@ -39,8 +39,9 @@ from inpainting_tf import (
     photo_figures,
     photo_masks,
     photos,
-    training,
 )
+from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.progress import say
 from serving import pictures
 
 FLAGS = flags.FLAGS
@@ -249,7 +250,7 @@ def complete(pair, methods, outputs):
     photo = photos.read(read(pair.photo))
     missing, note = find_hole(pair, photo)
     for line in (*photo.notes, *([note] if note else [])):
-        training.say(f"{pair.photo}: {line}")
+        say(f"{pair.photo}: {line}")
     completed, seconds = {}, {}
     for method in methods:
         began = time.monotonic()
@@ -286,12 +287,12 @@ def run():
     if FLAGS.blend:
         plain, methods = methods, [completion.blending(m) for m in methods]
         if all(map(operator.is_, plain, methods)):
-            training.say(
+            say(
                 "--blend changes nothing here: classical fills begin at the hole's "
                 "border, searches blend by their recipe (--blending)"
             )
     for method in methods:
-        training.say(f"{method.label}: {method.description}")
+        say(f"{method.label}: {method.description}")
     outputs = photo_outputs.Outputs(root, methods, settings())
     outputs.check(pairs)
     again = FLAGS.overwrite or single  # A single photo was asked for by name.
@@ -312,14 +313,14 @@ def run():
         except KeyboardInterrupt:
             stopped = "interrupted; run the same command to go on"
     for line in [*failures, *([stopped] if stopped else [])]:
-        training.say(f"inpaint.py: {line}")
+        say(f"inpaint.py: {line}")
     if single and done:
         shown = outputs.side_by_side(pairs[0]) or pairs[0].output
         times = ", ".join(f"{label} {value:.1f} s" for label, value in seconds.items())
-        training.say(f"completed: {shown} ({times})")
+        say(f"completed: {shown} ({times})")
     elif not single:
         skipped, left = len(pairs) - len(todo), len(todo) - done - len(failures)
-        training.say(
+        say(
             f"{done} completed"
             + (f", {skipped} skipped (finished; --overwrite)" if skipped else "")
             + (f", {len(failures)} failed" if failures else "")
@@ -347,7 +348,7 @@ def main(_):
     logging.set_verbosity(logging.WARNING)
     try:
         sys.exit(run())
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("inpaint.py", str(error).strip().splitlines()[0])
     except OSError as error:
         refuse("inpaint.py", f"{error.filename or '--image'}: {error.strerror}")

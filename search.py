@@ -33,8 +33,9 @@ from inpainting_tf import (
     images,
     run_folder,
     sources,
-    training,
 )
+from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.progress import say
 from inpainting_tf.search_results import SearchResults
 
 FLAGS = flags.FLAGS
@@ -204,7 +205,7 @@ def run():
     in_effect["gan_checkpoint"] = str(step)
     run_folder.write_flags(FLAGS.output_dir, in_effect)
     complete = tf.function(search.complete, reduce_retracing=True)
-    training.say(
+    say(
         f"{FLAGS.method}: {count} pictures, {in_effect['iterations']} iterations each at "
         f"most, dcgan at step {step}"
     )
@@ -241,7 +242,7 @@ def run():
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        data_flags.report_unusable(loader.broken, training.say, fate="left out")
+        data_flags.report_unusable(loader.broken, say, fate="left out")
     if not results.count:
         raise UsageError("nothing was completed")
     seconds = time.monotonic() - began
@@ -250,13 +251,13 @@ def run():
         draw_iterations(gan, arguments, *beginning)
     for label, prefix in (("mean-colour fill", "mean_color_fill/"), ("completed", "")):
         measures = {k: results.mean(prefix + k) for k in evaluation.MEASURES}
-        training.say(f"{label}: {evaluation.describe(measures)}")
-    training.say(
+        say(f"{label}: {evaluation.describe(measures)}")
+    say(
         f"{seconds / searched:.1f} s per picture; look at "
         f"{os.path.join(FLAGS.output_dir, 'grid.png')}"
     )
     if interrupted:
-        training.say(f"interrupted after {searched} of {count} pictures")
+        say(f"interrupted after {searched} of {count} pictures")
         return 128 + signal.SIGINT
     return 0
 
@@ -267,7 +268,7 @@ def main(_):
         sys.exit(run())
     except OSError as error:
         refuse("search.py", f"{error.filename or '--output_dir'}: {error.strerror}")
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("search.py", error)
     except KeyboardInterrupt:  # Before the first picture.
         sys.exit(128 + signal.SIGINT)

@@ -36,6 +36,8 @@ from inpainting_tf import (
     training,
     workers,
 )
+from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.progress import say
 
 FLAGS = flags.FLAGS
 
@@ -265,7 +267,7 @@ def join_workers():
         return workers.ALONE, strategy
     own = len(meeting.own_gpus(FLAGS.devices)) or 1
     check_replicas(own * len(place.addresses), "leave it out with TF_CONFIG")
-    training.say(f"{place}: waiting for all of {', '.join(place.addresses)}")
+    say(f"{place}: waiting for all of {', '.join(place.addresses)}")
     strategy = meeting.connect(place, FLAGS.devices)
     return workers.Team(place, strategy), strategy
 
@@ -317,7 +319,7 @@ def run():
     started = FLAGS.initial_weights and not run_folder.noted_checkpoint(FLAGS.run_dir)
     if started and team.is_chief:
         prefix = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
-        training.say(f"starting from the weights of {prefix}")
+        say(f"starting from the weights of {prefix}")
     source, validation_source = open_sources()
     pictures_per_step = FLAGS.batch_size * model.batches_per_step
     steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / pictures_per_step))
@@ -335,7 +337,7 @@ def run():
     team.compare({name: str(value) for name, value in facts["data"].items()})
     if team.is_chief:
         run_folder.prepare(FLAGS.run_dir, data_flags.effective_flags(METHODS), facts)
-    training.say(
+    say(
         f"{FLAGS.method}: {model.count_params():,} parameters, {len(source):,} "
         f"training pictures, {min(FLAGS.validation_count, len(validation_source)):,} "
         f"for validation, {steps} steps of {FLAGS.batch_size}"
@@ -412,13 +414,13 @@ def run():
     finally:
         data_flags.report_unusable(
             {**loader.broken, **validation_loader.broken},
-            training.say,
+            say,
             os.path.join(FLAGS.run_dir, "unusable_pictures.txt")
             if team.is_chief
             else None,
         )
     if stopped is not None:
-        training.say("run the same command to go on")
+        say("run the same command to go on")
         return 128 + stopped
     return 0
 
@@ -435,7 +437,7 @@ def main(_):
         if place is None or not workers.is_lost(error):
             raise
         refuse("train.py", workers.lost(place, error))
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("train.py", error)
     except KeyboardInterrupt:  # Before or after the loop, which handles its own.
         sys.exit(128 + signal.SIGINT)

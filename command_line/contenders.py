@@ -24,7 +24,9 @@ import tensorflow as tf
 from baselines import classical
 from command_line import search_recipes, trained, weights_along
 from command_line.parsing import UsageError
-from inpainting_tf import compiled_steps, evaluation, images, training, untrusted
+from inpainting_tf import compiled_steps, evaluation, images, untrusted
+from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.progress import say
 from inpainting_tf.run_folder import file_hash
 
 CLASSICAL = {
@@ -120,7 +122,7 @@ def _open(text, size, names):
         if opener is _open_run:
             return opener(label, source, size, names, checkpoint)
         return opener(label, source, size, names)
-    except (ValueError, ImportError, training.TrainingStopped) as error:
+    except (ValueError, ImportError, TrainingStopped) as error:
         raise UsageError(f"--methods={text}: {_first_line(error)}") from None
 
 
@@ -167,7 +169,7 @@ def _open_run(label, source, size, names, checkpoint=""):
     forward = compiled_steps.compile_forward(model, size)
     trained_at = int(recorded.get("image_size", size))
     if trained_at != size:
-        training.say(
+        say(
             f"{label} was trained at {trained_at}x{trained_at}, the protocol's images are "
             f"{size}x{size}"
         )

@@ -22,8 +22,8 @@ import inpainting_tf
 from command_line import trained
 from command_line.parsing import UsageError, parse_flags, refuse
 from command_line.weights_along import TERMS, WEIGHTS_DIR
-from inpainting_tf import run_folder, training
-from inpainting_tf.checkpoints import Checkpoints
+from inpainting_tf import run_folder
+from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("run_dir", None, "Folder of the run.", required=True)
@@ -228,7 +228,7 @@ def commit():
 def main(_):
     try:
         run()
-    except (ValueError, training.TrainingStopped) as error:
+    except (ValueError, TrainingStopped) as error:
         refuse("pack_weights", str(error).strip().splitlines()[0])
     except OSError as error:
         refuse("pack_weights", f"{error.filename}: {error.strerror}")

@@ -32,7 +32,8 @@ from command_line import (
     weights_along,
 )
 from command_line.parsing import UsageError
-from inpainting_tf import serving, training, watched_search
+from inpainting_tf import serving, watched_search
+from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.completion import PhotoMethod
 from inpainting_tf.run_folder import file_hash
 
@@ -265,7 +266,7 @@ def _open(source, working_size):
     }[source.kind]
     try:
         return opener(source, working_size)
-    except (ValueError, ImportError, training.TrainingStopped) as error:
+    except (ValueError, ImportError, TrainingStopped) as error:
         raise UsageError(
             f"{source.text}: {str(error).strip().splitlines()[0]}"
         ) from None

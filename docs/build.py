@@ -89,7 +89,7 @@ STAGES = {
         "loop",
         "Training: the loop, what it reports while it runs, and how it stops.",
         {
-            "inpainting_tf": "training compiled_steps evaluation progress stopping workers meeting "
+            "inpainting_tf": "training training_run compiled_steps evaluation progress stopping workers meeting "
             "following health figures"
         },
     ),

@@ -16,7 +16,8 @@ from inpainting_tf.checkpoints import NotFinite, refuse_non_finite
 from inpainting_tf.compiled_steps import compile_agreed_step, distribute
 from inpainting_tf.progress import say
 from inpainting_tf.stopping import Agreement, StopSignals
-from inpainting_tf.training import Schedule, finite_values
+from inpainting_tf.training import Schedule
+from inpainting_tf.training_run import finite_values
 
 
 def follow(

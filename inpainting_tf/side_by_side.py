@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from inpainting_tf import images, metric_table, protocol_examples, training
+from inpainting_tf import images, metric_table, protocol_examples
+from inpainting_tf.progress import say
 
 TRUTH = "_truth"  # Stands for the ground truth among labels.
 MASK = "_mask"  # And this one for the mask, among pictures.
@@ -143,7 +144,7 @@ class Pass:
         done = self._done()
         start = min(done.values())
         if start:
-            training.say(f"going on at image {start} of {len(self._protocol)}")
+            say(f"going on at image {start} of {len(self._protocol)}")
         # Networks round by their batch: it is the same one as without an interruption.
         start -= start % self._batch_size
         with self._watch.on("images"):

@@ -2,30 +2,22 @@
 
 A method is a model with `call(image, hole, training) -> dict` and `update(batch) ->
 dict of scalar losses`; everything about players, phases and weights of losses is its
-own. The loop compiles `update` under a tf.distribute strategy, feeds it, and keeps the
-run: checkpoints, validation, samples, logs, resuming and stopping.
+own. The loop compiles `update` under a tf.distribute strategy, feeds it, and lets
+`training_run` keep the run: checkpoints, validation, samples, logs, resuming, stopping.
 
 Stages of a step: update -> measurements -> log -> checkpoint, in this order, so that
 whatever a checkpoint stands for is already logged when the checkpoint exists. So a
 process may be killed at any moment, and the next one goes on as if nothing had been.
 """
 
-import math
 import os
-import time
 from typing import NamedTuple
 
-from inpainting_tf import (
-    compiled_steps,
-    evaluation,
-    figures,
-    health,
-    run_folder,
-)
+from inpainting_tf import run_folder
 from inpainting_tf.checkpoints import Checkpoints, NotFinite, TrainingStopped
-from inpainting_tf.progress import Progress, say
-from inpainting_tf.run_folder import Log
-from inpainting_tf.stopping import Abandoned, Agreement, StopSignals
+from inpainting_tf.compiled_steps import compile_agreed_step, distribute
+from inpainting_tf.stopping import Abandoned
+from inpainting_tf.training_run import Run
 from inpainting_tf.workers import ALONE
 
 
@@ -100,22 +92,29 @@ def train(
       RunFolderError: another process is training there.
     """
     checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"), keep)
+    schedule = Schedule(steps, log_every, validate_every, checkpoint_every)
     lock = run_folder.lock(run_dir)
     try:
-        return _train(
+        run = Run(
             model,
             checkpoints,
-            make_batches,
             validation_batches,
-            strategy=strategy,
             run_dir=run_dir,
-            schedule=Schedule(steps, log_every, validate_every, checkpoint_every),
+            schedule=schedule,
             batch_size=batch_size,
-            jit_compile=jit_compile,
             rollbacks=rollbacks,
-            validate_start=validate_start,
             team=team,
         )
+        run.catch_up(validate_start)
+        if run.step >= steps:
+            return run.leave()
+        step = compile_agreed_step(model, strategy, team, run.agreement, jit_compile)
+
+        def batches_from_here():
+            return distribute(make_batches, strategy, model, run.step, run.rolled_back)
+
+        with run:
+            return _train(run, schedule, step, batches_from_here)
     except OSError as error:
         raise TrainingStopped(
             f"{error.filename or run_dir} cannot be written ({error.strerror}); "
@@ -126,239 +125,28 @@ def train(
         os.close(lock)
 
 
-def _resume(checkpoints, run_dir):
-    """Restores the newest whole checkpoint; says what is lost; returns its step."""
-    logged = run_folder.logged_step(run_dir)
-    noted = run_folder.noted_checkpoint(run_dir)
-    step, warnings = checkpoints.resume(noted)
-    lost = max(logged, noted) - step
-    loss = f"{lost} steps are lost" if lost else "nothing is lost"
-    for warning in warnings:
-        say(f"WARNING: {warning}; going on from step {step}: {loss}")
-    if step:
-        again = f", {lost} steps are trained again" if lost else ""
-        say(f"resuming {run_dir} at step {step}{again}")
-    elif logged:
-        say(
-            f"WARNING: {run_dir} had come to step {logged} and was stopped before its "
-            "first checkpoint: beginning again at step 0"
-        )
-    return step
-
-
-def _train(
-    model,
-    checkpoints,
-    make_batches,
-    validation_batches,
-    *,
-    strategy,
-    run_dir,
-    schedule,
-    batch_size,
-    jit_compile,
-    rollbacks,
-    validate_start,
-    team,
-):
-    """`train` in a folder that no other process trains in."""
-    steps = schedule.steps
-    step = _resume(checkpoints, run_dir)
-    rolled_back = run_folder.rollbacks(run_dir)
-    team.share(model, step, rolled_back)
-    log = Log(run_dir, step)
-    if log.damaged:
-        say(f"WARNING: {log.damaged} damaged lines of metrics.jsonl are dropped")
-    monitor = health.Monitor(log.history)
-    stop = StopSignals()
-    agreement = Agreement(team, stop)
-    compiled_forward = compiled_steps.compile_forward(model)
-
-    def forward(image, mask):
-        if stop.received is not None:
-            raise Abandoned
-        return compiled_forward(image, mask)
-
-    def report(measures, samples):
-        log.picture(step, "step", figures.draw_samples(samples))
-        if measures:
-            say(f"step {step}: validation {evaluation.describe(measures)}")
-        values = {f"validation/{name}": value for name, value in measures.items()}
-        return values | health.output_measures(samples)
-
-    def validation():
-        return report(*evaluation.validate(forward, validation_batches))
-
-    def look_at_start():
-        if validate_start:
-            measures, samples = evaluation.validate(forward, validation_batches)
-        else:
-            measures, samples = (
-                {},
-                evaluation.complete_first(forward, validation_batches),
-            )
-        values = report(measures, samples)
-        if "completed" in samples:
-            floor = evaluation.measure(evaluation.mean_color_fill, validation_batches)
-            say(f"mean-colour fill: validation {evaluation.describe(floor)}")
-            values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
-        return values
-
-    def save(best=False):
-        log.sync()
-        checkpoints.save(step, best)
-        run_folder.note_checkpoint(run_dir, step)
-
-    if step == 0 and not log.history:
-        log.scalars(0, look_at_start())
-        if "validation/psnr" in log.history[-1]:
-            save(best=True)
-    elif _validation_missing(log, step) and schedule.validates(step):
-        best_before = log.best("validation/psnr")
-        log.complete(validation())
-        if log.best("validation/psnr") > best_before:
-            save(best=True)
-    if step >= steps:
-        say(f"{run_dir} is at step {step} already; raise --steps to go on")
-        log.close()
-        team.wait()
-        return None
-    if rollbacks and checkpoints.newest_path is None:
-        checkpoints.save(step)  # To go back to.
-    compiled_step = compiled_steps.compile_agreed_step(
-        model, strategy, team, agreement, jit_compile
-    )
-    progress = Progress(step, steps, batch_size)
-
-    def distributed_batches():
-        return compiled_steps.distribute(
-            make_batches, strategy, model, step, rolled_back
-        )
-
-    pending = []
-    began = time.monotonic()
-    try:
-        with stop:
-            batches = distributed_batches()
-            while step < steps and not agreement.reached():
-                pending.append(compiled_step(next(batches)))
-                step += 1
-                stop.work_at_stake = True
-                if not schedule.reads_losses(step):
-                    continue
-                due_validation = schedule.validates(step)
-                due_checkpoint = schedule.saves(step)
-                try:
-                    reported = finite_values(pending, step, checkpoints.kept)
-                    if due_validation or due_checkpoint:
-                        checkpoints.refuse_non_finite(step)
-                except NotFinite as fault:
-                    rolled_back = _note_rollback(
-                        run_dir, rollbacks, step, fault, checkpoints
-                    )
-                    step = checkpoints.restore()
-                    team.share(model, step, rolled_back)
-                    log.rewind(step)
-                    monitor = health.Monitor(log.history)
-                    progress.rewind(step)
-                    batches = distributed_batches()
-                    pending = []
-                    began = time.monotonic()
-                    continue
-                seconds = time.monotonic() - began
-                progress.advance(step, len(pending), seconds, reported)
-                values = {n: v for n, v in reported.items() if math.isfinite(v)}
-                values["images_per_second"] = len(pending) * batch_size / seconds
-                best = False
-                if due_validation:
-                    best_before = log.best("validation/psnr")
-                    try:
-                        measured = validation()
-                    except Abandoned:  # The next process does it.
-                        log.scalars(step, values)
-                        pending = []
-                        agreement.settle(model)
-                        break
-                    values |= measured
-                    best = values.get("validation/psnr", -math.inf) > best_before
-                if schedule.logs(step):
-                    monitor.observe({**reported, **values})
-                    if due_validation and (summary := monitor.summary()):
-                        say(f"step {step}: health: {summary}")
-                    for sentence in monitor.news():
-                        say(f"step {step}: health: WARNING: {sentence}")
-                    log.scalars(step, values)
-                if due_checkpoint or best:
-                    save(best)
-                if due_validation:
-                    agreement.settle(model)
-                pending = []
-                began = time.monotonic()
-            stopped = agreement.signal() if agreement.reached() else None
-            if stopped is not None:
-                finite_values(pending, step, checkpoints.kept)
-                checkpoints.refuse_non_finite(step)
-                save()
-                say(f"{stopped.name}: stopped at step {step}, checkpoint saved")
-            else:
-                say(f"finished; look at {os.path.join(run_dir, 'samples')}")
-            team.wait()
-            return stopped
-    finally:
-        progress.close()
-        log.close()
-
-
-def _validation_missing(log, step):
-    """Whether a run was stopped during the validation of the step it stands at."""
-    last = log.history[-1] if log.history else {}
-    return last.get("step") == step and not os.path.exists(
-        log.picture_path(step, "step")
-    )
-
-
-def _note_rollback(run_dir, allowed, step, fault, checkpoints):
-    """Records that training goes back to the last checkpoint; returns how often it did.
-
-    Raises:
-      NotFinite: `fault`, when it has gone back as often as allowed.
-    """
-    done = run_folder.rollbacks(run_dir)
-    if done >= allowed:
-        if allowed:
-            fault = NotFinite(f"{fault}; all {allowed} --rollbacks are used up")
-        raise fault
-    say(f"WARNING: {fault}")
-    say(f"going back, with other batches from there: rollback {done + 1} of {allowed}")
-    return run_folder.note_rollback(
-        run_dir, step=step, checkpoint=checkpoints.newest_path, fault=str(fault)
-    )
-
-
-def finite_values(pending, step, kept):
-    """Reads the losses of the steps since the last report; returns the last values.
-
-    Reading only now lets a GPU run ahead of the host in between.
+def _train(run, schedule, step, batches_from_here):
+    """The loop of `train`, in which each line is one stage of a step.
 
     Args:
-      pending: what the steps returned, the last of them of `step`.
-      step: int.
-      kept: function that gives words on which checkpoint remains.
-
-    Raises:
-      NotFinite: naming step and loss.
+      run: training_run.Run, entered.
+      schedule: Schedule.
+      step: function from a batch to losses.
+      batches_from_here: function () -> iterator over the batches after the run's step.
     """
-    first = step - len(pending) + 1
-    for at, results in enumerate(pending, start=first):
-        for name, value in results.items():
-            # Gradients may overflow under float16; the optimizer skips such a step.
-            if name.startswith(health.PREFIX):
-                continue
-            if not math.isfinite(value := float(value)):
-                raise NotFinite(
-                    f"step {at}: {name} is {value}; {kept()}; try a lower "
-                    "--learning_rate or a --clip_norm in another --run_dir"
-                )
-    if not pending:
-        return {}
-    return {name: float(value) for name, value in pending[-1].items()}
+    batches = batches_from_here()
+    while run.step < schedule.steps and not run.agreement.reached():
+        run.take(step(next(batches)))
+        if not schedule.reads_losses(run.step):
+            continue
+        try:
+            losses = run.read_losses()
+        except NotFinite as fault:
+            run.go_back(fault)
+            batches = batches_from_here()
+            continue
+        try:
+            run.keep(losses)
+        except Abandoned:
+            break
+    return run.end()

@@ -12,7 +12,8 @@ import tensorflow as tf
 from baselines.methods import METHODS
 from command_line import contenders, trained, weights_along
 from command_line.parsing import UsageError
-from inpainting_tf import checkpoints, compiled_steps, run_folder, training
+from inpainting_tf import checkpoints, compiled_steps, run_folder
+from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.named_weights import completing_weights, named_weights
 
 
@@ -99,7 +100,7 @@ def test_a_checkpoint_without_a_weight_that_completing_takes_is_refused(tmp_path
     }
     step = tf.Variable(7, dtype=tf.int64)
     prefix = tf.train.Checkpoint(weights=weights, step=step).save(str(tmp_path / "c"))
-    with pytest.raises(training.TrainingStopped, match=f"no weight {names[0]}"):
+    with pytest.raises(TrainingStopped, match=f"no weight {names[0]}"):
         checkpoints.Checkpoints(model, str(tmp_path)).restore(prefix, weights_only=True)
 
 
@@ -151,7 +152,7 @@ def test_what_cannot_be_a_start_is_refused_in_one_line(tmp_path):
         trained.start_from(wider, "glcic", run_dir)
     whole = checkpoints.Checkpoints(model, f"{run_dir}/checkpoints")
     prefix = whole.save_completing_weights(str(tmp_path / "packed"), 7)
-    with pytest.raises(training.TrainingStopped, match="only what completing takes"):
+    with pytest.raises(TrainingStopped, match="only what completing takes"):
         whole.start_from(prefix)
 
 

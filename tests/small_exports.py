@@ -6,7 +6,8 @@ import keras
 
 from baselines.methods import METHODS, SEARCHES
 from command_line import method_flags, served_methods
-from inpainting_tf import exporting, run_folder, training
+from inpainting_tf import exporting, run_folder
+from inpainting_tf.checkpoints import Checkpoints
 
 STEP = 7
 # Each with layers as published and few channels.
@@ -34,7 +35,7 @@ def write_run(folder, method, seed=1):
     run_folder.write_flags(
         run_dir, {name: method_flags.text(value) for name, value in arguments.items()}
     )
-    training.Checkpoints(model, os.path.join(run_dir, "checkpoints")).save(STEP)
+    Checkpoints(model, os.path.join(run_dir, "checkpoints")).save(STEP)
     return run_dir, model
 
 
