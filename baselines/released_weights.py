@@ -33,7 +33,7 @@ import inpainting_tf
 from baselines import released_dcgan, released_giica, released_glcic, tf1_checkpoint
 from command_line import method_flags, parsing
 from inpainting_tf import run_folder
-from inpainting_tf.checkpoints import Checkpoints
+from inpainting_tf.checkpoints import Checkpoints, TrainingStopped
 
 FLAGS = flags.FLAGS
 FORMATS = {"giica_tf1": "giica", "glcic_tf1": "glcic", "dcgan_pb": "dcgan"}
@@ -127,10 +127,10 @@ def _write(output, arguments, facts, model, step):
     flag_values = {name: method_flags.text(v) for name, v in arguments.items()}
     try:
         with run_folder.written_whole(output) as folder:
-            run_folder.prepare(folder, flag_values, facts)
+            run_folder.create(folder, flag_values, facts)
             Checkpoints(model, os.path.join(folder, "checkpoints")).save(step)
     except run_folder.RunFolderError as error:
-        raise ValueError(f"--output={error}") from None
+        raise ValueError(f"--output: {error}") from None
 
 
 def define_flags():
@@ -170,7 +170,7 @@ def main(argv):
             image_size=FLAGS.image_size,
             bgr=FLAGS.bgr,
         )
-    except ValueError as error:
+    except (ValueError, TrainingStopped) as error:
         parsing.refuse(argv[0], str(error).splitlines()[0])
     for line in lines:
         print(line, file=sys.stderr)

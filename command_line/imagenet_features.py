@@ -119,7 +119,7 @@ def run():
         with run_folder.written_whole(path) as folder:
             tf.saved_model.save(model, folder, signatures=serve)
     except run_folder.RunFolderError as error:
-        raise UsageError(f"--output={error}") from None
+        raise UsageError(f"--output={FLAGS.output}: {error}") from None
     print(f"{FLAGS.output}: {model.output_shape[-1]} features")
 
 

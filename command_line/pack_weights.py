@@ -87,7 +87,7 @@ def run():
             )
             run_folder.write_text(os.path.join(folder, "README.md"), [text])
     except run_folder.RunFolderError as error:
-        raise UsageError(f"--output={error}") from None
+        raise UsageError(f"--output={FLAGS.output}: {error}") from None
     print(f"{target}: {FLAGS.name}, step {step}, {size / 1e6:.1f} MB")
 
 

@@ -8,7 +8,6 @@ alone, they are found as study/<name> and offered to nobody who names none.
 import os
 
 import inpainting_tf
-from inpainting_tf import run_folder
 
 # A folder for each name.
 WEIGHTS_DIR = os.path.join(os.path.dirname(inpainting_tf.__file__), "weights")
@@ -33,7 +32,7 @@ def names(group=""):
     return sorted(
         f"{group}/{name}" if group else name
         for name in os.listdir(folder)
-        if run_folder.UNFINISHED not in name
+        if not name.startswith(".")  # Unfinished.
         and any(
             os.path.exists(os.path.join(folder, name, file))
             for file in ("flags.cfg", "saved_model.pb")

@@ -89,8 +89,8 @@ STAGES = {
         "loop",
         "Training: the loop, what it reports while it runs, and how it stops.",
         {
-            "inpainting_tf": "training training_run compiled_steps evaluation progress stopping workers meeting "
-            "following health figures"
+            "inpainting_tf": "training training_run compiled_steps evaluation progress "
+            "stopping workers meeting following health figures"
         },
     ),
     "Checkpoints": (
@@ -117,9 +117,8 @@ STAGES = {
         {
             "inpainting_tf": "protocols protocol_definition protocol_examples "
             "protocol_masks freeze_protocol protocol_pictures metrics metric_stages "
-            "published_metrics metric_table features "
-            "statistics side_by_side measured_values side_by_side_results results "
-            "search_results asymmetry"
+            "published_metrics metric_table features statistics side_by_side "
+            "measured_values side_by_side_results results search_results asymmetry"
         },
     ),
     "Reports and figures": (

@@ -32,7 +32,7 @@ def compile_step(model, strategy, jit_compile=False):
     Args:
       model: the method, created in the strategy's scope.
       strategy: the tf.distribute strategy.
-      jit_compile: compile by XLA; for one replica only.
+      jit_compile: compile by XLA; without effect on several replicas.
 
     Returns:
       function from a (distributed) batch to a dict of scalar losses, means over the
@@ -93,10 +93,13 @@ def distribute(make_batches, strategy, model, step, rolled_back):
     """Iterator over distributed batches: every process reads its own examples alone.
 
     Args:
-      make_batches: see `train`.
+      make_batches: as of `training.train`.
       strategy, model: as of `compile_step`.
       step: to begin after.
       rolled_back: number of rollbacks so far.
+
+    Returns:
+      iterator over what the function of `compile_step` takes, without end.
     """
 
     def own_batches(context):
@@ -113,6 +116,10 @@ def compile_forward(model, size=None):
       model: a Keras model, see the README's contract.
       size: side of the images, for one graph that takes any number of them; None
         makes a graph for the shapes that come.
+
+    Returns:
+      function (image float32 [B, H, W, 3], mask float32 [B, H, W, 1]) -> the model's
+      outputs, dict of tensors.
     """
     signature = None
     if size is not None:

@@ -2,7 +2,6 @@
 
 Inputs are batches of `image` [B, H, W, 3] in [-1, 1] and `mask` [B, H, W, 1] with
 1 = missing; what completes them is any callable. Outputs are means over all examples.
-In order: the floor; measuring; the validation of a run.
 """
 
 import tensorflow as tf
@@ -64,41 +63,6 @@ def measure_each(image, completed):
       dict of float32 [B]: those of `MEASURES`.
     """
     return {name: metric(image, completed) for name, metric in MEASURES.items()}
-
-
-def complete_first(forward, batches):
-    """Completes the first batch.
-
-    Args:
-      forward, batches: as of `validate`.
-
-    Returns:
-      dict of tensors, the batch's and the outputs.
-    """
-    first = next(iter(batches))
-    return {**first, **forward(first["image"], first["mask"])}
-
-
-def validate(forward, batches):
-    """Completes the validation examples.
-
-    Args:
-      forward: function (image, mask) -> dict with `completed`.
-      batches: fixed validation batches, see `data.fixed_batches`.
-
-    Returns:
-      (measures, samples): dict of mean psnr, ssim, l1, empty for a network that
-      completes nothing (a prior); and the first batch's inputs and outputs, dict of
-      tensors.
-    """
-    samples = complete_first(forward, batches)
-    if "completed" not in samples:
-        return {}, samples
-
-    def inpaint(image, mask):
-        return forward(image, mask)["completed"]
-
-    return measure(inpaint, batches), samples
 
 
 def describe(measures):

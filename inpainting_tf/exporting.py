@@ -56,7 +56,8 @@ def export(served, export_dir, method, facts, version=None):
     try:
         os.makedirs(model_dir, exist_ok=True)
         path = _version_path(model_dir, version)
-        # Not a number, so that servers do not take it for a version.
+        # Not a number, so that servers do not take it for a version. Not by
+        # run_folder.written_whole, as somebody else may take the version meanwhile.
         unfinished = tempfile.mkdtemp(prefix="unfinished-", dir=model_dir)
     except OSError as error:
         raise ExportError(

@@ -1,8 +1,8 @@
 """Pictures of a run while it goes on, as pixels: samples, sheets, search losses.
 
-Inputs: uint8 pictures, numbers, what a method returned. Outputs: uint8 [height, width,
-3]. Figures that set methods side by side, for reports and print, are in `figure_grids`
-and `figure_charts`.
+Inputs: uint8 pictures, numbers, what a method returned. Outputs: uint8 pictures, [height,
+width, 3]. Figures that set methods side by side, for reports and print, are in
+`figure_grids` and `figure_charts`.
 """
 
 import math
@@ -106,10 +106,11 @@ def search_curves(context_losses, prior_losses, title):
 def draw_samples(samples, rows=8):
     """The sample grid: input with hole, predicted, completed, truth, attention.
 
-    Of a network that completes nothing, a sheet of what it generates.
+    Of a network that completes nothing, a sheet of up to rows x rows that it generates.
 
     Args:
-      samples: dict with `image`, `mask` and a model's outputs, batch first.
+      samples: dict with `image` float32 [B, H, W, 3] in [-1, 1], `mask` float32 [B, H, W,
+        1] and a model's outputs.
       rows: how many examples.
 
     Returns:

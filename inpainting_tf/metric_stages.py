@@ -9,6 +9,9 @@ Known pixels are restored before anything is measured, so most of the two images
 same. Where they are, a difference is exactly 0 and SSIM exactly 1, and only a window
 round what differs is computed: the same number, in a fraction of the time. The window
 is found in the images, whatever mask or method made them.
+
+In order: levels and missing pixels; the window; sums and what is made of them; SSIM's map
+and its surroundings.
 """
 
 import math
@@ -20,16 +23,16 @@ from inpainting_tf import images
 # Window of Wang et al. 2004: Gaussian of sigma 1.5, 11 wide.
 RADIUS = 5
 _GAUSSIAN = [math.exp(-(k**2) / (2 * 1.5**2)) for k in range(-RADIUS, RADIUS + 1)]
-_WINDOW = [weight / sum(_GAUSSIAN) for weight in _GAUSSIAN]
+_GAUSSIAN_WEIGHTS = [weight / sum(_GAUSSIAN) for weight in _GAUSSIAN]
 
 
 def levels(image):
-    """float [-1, 1] -> float64 whole levels 0..255."""
+    """float [B, H, W, C] in [-1, 1] -> float64 whole levels 0..255."""
     return tf.cast(images.to_uint8(image), tf.float64)
 
 
 def missing_pixels(mask):
-    """mask [B, H, W, 1] -> float64 of 0 and 1."""
+    """mask [B, H, W, 1], above 0 = missing -> float64 of 0 and 1."""
     return tf.cast(tf.convert_to_tensor(mask) > 0, tf.float64)
 
 
@@ -38,7 +41,7 @@ def missing_values(mask):
     return 3.0 * tf.maximum(exact_sum(missing_pixels(mask)), 1.0)
 
 
-class Window:
+class DifferingWindow:
     """The part of a batch that holds every pixel in which two images differ.
 
     Windows have one size, that of the largest, and a place for each example. They hold
@@ -82,7 +85,7 @@ def differing_levels(image, completed, mask=None):
       missing: float64 [B, h, w, 1] of 0 and 1; None without a mask.
     """
     image, completed = tf.convert_to_tensor(image), tf.convert_to_tensor(completed)
-    window = Window(image, completed)
+    window = DifferingWindow(image, completed)
     missing = (
         None if mask is None else missing_pixels(window.cut(tf.convert_to_tensor(mask)))
     )
@@ -104,16 +107,18 @@ def rounded_sum(x):
 
 
 def value_count(x):
-    """Number of values of one example, float64."""
+    """Number of values of one example of [B, ...], float64."""
     return tf.cast(tf.size(x[0]), tf.float64)
 
 
 def to_float32(x):
+    """What a metric returns: rounded once, at its end."""
     return tf.cast(x, tf.float32)
 
 
 def decibel(error, count):
-    """PSNR of mean squared errors in levels; at least one level in one of `count`."""
+    """PSNR of mean squared errors [B] in levels, float32 [B] in dB; an error counts as
+    at least one level in one of `count` values."""
     error = tf.maximum(error, 1.0 / count)
     return to_float32(10.0 / math.log(10.0) * tf.math.log(255.0**2 / error))
 
@@ -124,7 +129,8 @@ def gradients(x):
     return tf.abs(x[:, 1:] - x[:, :-1]), tf.abs(x[:, :, 1:] - x[:, :, :-1])
 
 
-def check_window(image, name):
+def refuse_too_small(image, name):
+    """Raises ValueError, with a metric's name, for [B, H, W, 3] below SSIM's window."""
     shape = tf.convert_to_tensor(image).shape
     if any(side is not None and side <= 2 * RADIUS for side in shape[1:3]):
         raise ValueError(
@@ -134,7 +140,15 @@ def check_window(image, name):
 
 
 def mean_similarity(x, y, count):
-    """Mean of an SSIM map of `count` values, of which those outside x, y are 1."""
+    """Mean of an SSIM map of `count` values, of which those outside x, y are 1.
+
+    Args:
+      x, y: levels, float64 [B, H, W, C].
+      count: float64.
+
+    Returns:
+      float32 [B].
+    """
     luminance, structure = similarity_maps(x, y)
     similarity = luminance * structure
     return to_float32(
@@ -169,7 +183,7 @@ def _filter(size):
     """Matrix [size, size - 10] that filters a line with the window, float64."""
     tap = tf.range(size)[:, None] - tf.range(size - 2 * RADIUS)
     weights = tf.gather(
-        tf.constant(_WINDOW, tf.float64), tf.clip_by_value(tap, 0, 2 * RADIUS)
+        tf.constant(_GAUSSIAN_WEIGHTS, tf.float64), tf.clip_by_value(tap, 0, 2 * RADIUS)
     )
     return tf.where((tap >= 0) & (tap <= 2 * RADIUS), weights, 0.0)
 
@@ -190,6 +204,8 @@ def inside_border(missing):
 
 
 def halve(x):
+    """[B, H, W, C] -> [B, ceil(H / 2), ceil(W / 2), C], 2x2 means; an odd last row or
+    column is doubled."""
     odd = [[0, side % 2] for side in x.shape[1:3]]
     x = tf.pad(x, [[0, 0], *odd, [0, 0]], "SYMMETRIC")
     rows = x[:, ::2] + x[:, 1::2]

@@ -19,8 +19,7 @@ import tensorflow as tf
 
 from inpainting_tf.metric_stages import (
     RADIUS,
-    Window,
-    check_window,
+    DifferingWindow,
     decibel,
     differing_levels,
     exact_sum,
@@ -31,6 +30,7 @@ from inpainting_tf.metric_stages import (
     mean_similarity,
     missing_pixels,
     missing_values,
+    refuse_too_small,
     rounded_sum,
     similarity_maps,
     surround,
@@ -98,7 +98,7 @@ def ssim(image, completed, mask=None):
     Raises:
       ValueError: the images are smaller than the window.
     """
-    check_window(image, "ssim")
+    refuse_too_small(image, "ssim")
     x, y, _ = differing_levels(image, completed)
     inside = tf.shape(image)[1:3] - 2 * RADIUS
     return mean_similarity(x, y, tf.cast(3 * inside[0] * inside[1], tf.float64))
@@ -216,7 +216,7 @@ def hole_ssim(image, completed, mask):
     Raises:
       ValueError: the images are smaller than the window.
     """
-    check_window(image, "hole_ssim")
+    refuse_too_small(image, "hole_ssim")
     x, y, missing = differing_levels(
         surround(image), surround(completed), surround(mask, 0.0)
     )
@@ -265,7 +265,7 @@ def hole_tv(image, completed, mask):
 
 def _multi_scale(image, completed, mask, name):
     """MS-SSIM inside the image (`mask` None) or over the missing pixels."""
-    check_window(image, name)
+    refuse_too_small(image, name)
     x, y = levels(image), levels(completed)
     if None in x.shape[1:3]:
         raise ValueError(f"{name}: needs a fixed image size, got height or width None")
@@ -277,7 +277,7 @@ def _multi_scale(image, completed, mask, name):
         if scale:
             x, y = halve(x), halve(y)
         seen = (x, y) if mask is None else (surround(x), surround(y))
-        window = Window(*seen)
+        window = DifferingWindow(*seen)
         luminance, term = similarity_maps(*map(window.cut, seen))
         if scale == scales - 1:
             term = luminance * term

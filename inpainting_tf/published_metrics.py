@@ -8,12 +8,12 @@ import tensorflow as tf
 
 from inpainting_tf import metrics
 from inpainting_tf.metric_stages import (
-    check_window,
     decibel,
     differing_levels,
     exact_sum,
     levels,
     mean_similarity,
+    refuse_too_small,
     rounded_sum,
     surround,
     to_float32,
@@ -51,7 +51,7 @@ def giica_l2(image, completed, mask=None):
 
 
 def context_encoder_l1(image, completed, mask):
-    """100 `hole_l1`: mean L1 loss in percent on the predicted region.
+    """100 `metrics.hole_l1`: mean L1 loss in percent on the predicted region.
 
     Pathak et al. 2016, table 1. The range 0..1 is the one that its columns agree in: a
     mean PSNR is at least the PSNR of the mean L2, and 18.58 dB with 1.96 % in a range
@@ -68,7 +68,7 @@ def context_encoder_l1(image, completed, mask):
 
 
 def context_encoder_l2(image, completed, mask):
-    """100 `hole_l2`: mean L2 loss in percent; all else as in `context_encoder_l1`."""
+    """100 `metrics.hole_l2`: mean L2 loss in percent; all else as in `context_encoder_l1`."""
     return 100.0 * metrics.hole_l2(image, completed, mask)
 
 
@@ -100,7 +100,7 @@ def siidgm_psnr(image, completed, mask=None):
       mask: plays no part.
 
     Returns:
-      float32 [B] in dB; equal images as in `psnr`.
+      float32 [B] in dB; equal images as in `metrics.psnr`.
     """
     x, y = levels(image), levels(completed)
     brightest = [
@@ -128,7 +128,7 @@ def edgeconnect_mae(image, completed, mask=None):
 
 
 def picnet_l1(image, completed, mask=None):
-    """255 `l1`: mean absolute difference of the whole image in levels.
+    """255 `metrics.l1`: mean absolute difference of the whole image in levels.
 
     Zheng et al. 2019 (Pluralistic Image Completion), `util/evaluation.py`. The program
     resizes to 256x256 first and keeps the best of several samples; neither is done here.
@@ -164,7 +164,7 @@ def picnet_tv(image, completed, mask=None):
 
 
 def lama_ssim(image, completed, mask=None):
-    """`ssim` with black outside the image, so that border pixels count.
+    """`metrics.ssim` with black outside the image, so that border pixels count.
 
     Suvorov et al. 2022 (LaMa), `evaluation/losses/ssim.py`: same window and constants,
     zero padding, mean over all pixels.
@@ -179,7 +179,7 @@ def lama_ssim(image, completed, mask=None):
     Raises:
       ValueError: the images are smaller than the window.
     """
-    check_window(image, "lama_ssim")
+    refuse_too_small(image, "lama_ssim")
     black = -1.0
     x, y, _ = differing_levels(surround(image, black), surround(completed, black))
     return mean_similarity(x, y, value_count(image))

@@ -11,8 +11,7 @@
     tensorboard/     the same scalars and pictures for TensorBoard
 
 Files are written to a temporary name and renamed, so none is ever half there, nor is a
-folder that is written by `written_whole`; the
-metrics file grows by whole lines.
+folder that is written by `written_whole`; the metrics file grows by whole lines.
 """
 
 import contextlib
@@ -27,9 +26,6 @@ import shutil
 import tensorflow as tf
 
 from inpainting_tf import images
-
-# In the names of folders that are being written, or were when the machine stopped.
-UNFINISHED = ".partial-"
 
 
 class RunFolderError(ValueError):
@@ -100,15 +96,25 @@ def prepare(run_dir, flag_values, facts):
                 "(other files, names or sizes); restore them or use another --run_dir"
             )
     try:
-        os.makedirs(run_dir, exist_ok=True)
-        write_flags(run_dir, flag_values)
-        write_text(facts_path, json.dumps(facts, indent=2) + "\n")
-        for folder in ("checkpoints", "samples", "tensorboard"):
-            os.makedirs(os.path.join(run_dir, folder), exist_ok=True)
+        create(run_dir, flag_values, facts)
     except OSError as error:
         raise RunFolderError(
             f"--run_dir={run_dir}: cannot write there ({error.strerror})"
         ) from None
+
+
+def create(run_dir, flag_values, facts):
+    """Writes what a run folder holds before the first step (arguments as `prepare`).
+
+    Raises:
+      OSError: not writable.
+    """
+    os.makedirs(run_dir, exist_ok=True)
+    write_flags(run_dir, flag_values)
+    facts_path = os.path.join(run_dir, "run.json")
+    write_text(facts_path, json.dumps(facts, indent=2) + "\n")
+    for folder in ("checkpoints", "samples", "tensorboard"):
+        os.makedirs(os.path.join(run_dir, folder), exist_ok=True)
 
 
 def write_flags(run_dir, flag_values):
@@ -211,31 +217,44 @@ def write_text(path, text):
 
 @contextlib.contextmanager
 def written_whole(path, replace=False):
-    """Lets a folder appear whole, when the block ends, or not at all.
+    """Lets a folder appear whole, when the block ends without an error, or not at all.
 
     Args:
       path: the folder, which need not exist, or be empty.
-      replace: whether one that holds something is removed then; the block may read it.
+      replace: whether what is there gives way to the new one, once that is whole; the
+        block may still read it.
 
     Yields:
-      path of an empty folder beside it to write in, which is removed if anything fails.
+      path of an empty folder beside it, hidden, to write in.
 
     Raises:
-      RunFolderError: it cannot be written, or holds something and is not to be replaced.
+      RunFolderError: an error of the file system in the block, or what is there is not
+        empty and not to be replaced.
     """
     path = os.path.abspath(path)
-    unfinished = f"{path}{UNFINISHED}{os.getpid()}"
+    parent, name = os.path.split(path)
+    unfinished, old = (
+        os.path.join(parent, f".{name}.{word}-{os.getpid()}")
+        for word in ("unfinished", "old")
+    )
     try:
         os.makedirs(unfinished)
-        yield unfinished
-        if replace:
-            shutil.rmtree(path, ignore_errors=True)
-        os.rename(unfinished, path)
+        try:
+            yield unfinished
+            if replace and os.path.lexists(path):
+                os.rename(path, old)
+            try:
+                os.rename(unfinished, path)
+            except OSError:
+                if os.path.lexists(old):
+                    os.rename(old, path)
+                raise
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise RunFolderError(f"{path}: cannot write there ({reason})") from None
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def file_hash(path):

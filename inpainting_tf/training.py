@@ -107,14 +107,17 @@ def train(
         )
         run.catch_up(validate_start)
         if run.step >= steps:
-            return run.leave()
-        step = compile_agreed_step(model, strategy, team, run.agreement, jit_compile)
+            run.leave()
+            return None
+        compiled_step = compile_agreed_step(
+            model, strategy, team, run.agreement, jit_compile
+        )
 
         def batches_from_here():
             return distribute(make_batches, strategy, model, run.step, run.rolled_back)
 
         with run:
-            return _train(run, schedule, step, batches_from_here)
+            return _train(run, schedule, compiled_step, batches_from_here)
     except OSError as error:
         raise TrainingStopped(
             f"{error.filename or run_dir} cannot be written ({error.strerror}); "
@@ -125,18 +128,18 @@ def train(
         os.close(lock)
 
 
-def _train(run, schedule, step, batches_from_here):
-    """The loop of `train`, in which each line is one stage of a step.
+def _train(run, schedule, compiled_step, batches_from_here):
+    """The loop of `train`; returns and raises as that.
 
     Args:
       run: training_run.Run, entered.
       schedule: Schedule.
-      step: function from a batch to losses.
+      compiled_step: function from a batch to losses.
       batches_from_here: function () -> iterator over the batches after the run's step.
     """
     batches = batches_from_here()
     while run.step < schedule.steps and not run.agreement.reached():
-        run.take(step(next(batches)))
+        run.take(compiled_step(next(batches)))
         if not schedule.reads_losses(run.step):
             continue
         try:

@@ -1,10 +1,11 @@
 """A run as it is kept: what is measured, logged, saved and said at a step, and undone.
 
-Of several workers the chief keeps the run. In order: `Run`: where it begins, what it
-owes before the first step, a step's results, what is due at a step, going back, the end;
-and what these take: resuming, recording a rollback, reading losses.
+Of several workers the chief keeps the run. In order: a run's start, what it owes before
+the first step, a step's results, what is due at a step, going back, the end; then what
+these take: validation, samples, resuming, recording a rollback, reading losses.
 """
 
+import contextlib
 import math
 import os
 import time
@@ -19,8 +20,9 @@ from inpainting_tf.stopping import Abandoned, Agreement, StopSignals
 class Run:
     """A run folder and the model that is trained in it, at one step.
 
-    A context: inside, SIGTERM and SIGINT ask the run to stop, see `agreement`; after
-    it, its log and progress are closed.
+    A context: inside, SIGTERM and SIGINT ask the run to stop, see `agreement`, and steps
+    are taken and kept; after it, its log and progress are closed. What is written may
+    raise OSError or TrainingStopped, where the disk takes no more.
 
     Attributes:
       step: steps trained.
@@ -47,6 +49,9 @@ class Run:
           schedule: training.Schedule.
           model, validation_batches, run_dir, batch_size, rollbacks, team: as of
             `training.train`.
+
+        Raises:
+          TrainingStopped: no checkpoint can be restored though some were written.
         """
         self._model = model
         self._checkpoints = checkpoints
@@ -68,7 +73,6 @@ class Run:
         self._stop = StopSignals()
         self.agreement = Agreement(team, self._stop)
         self._compiled_forward = compiled_steps.compile_forward(model)
-        self._progress = None
 
     def catch_up(self, validate_start):
         """Measures what is owed at the step it stands at: a new run's start, or a
@@ -93,15 +97,18 @@ class Run:
     def __enter__(self):
         if self._rollbacks and self._checkpoints.newest_path is None:
             self._checkpoints.save(self.step)  # To go back to.
-        self._progress = Progress(self.step, self._schedule.steps, self._batch_size)
-        self._stop.__enter__()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._log.close)
+            progress = Progress(self.step, self._schedule.steps, self._batch_size)
+            stack.callback(progress.close)
+            stack.enter_context(self._stop)
+            self._exits = stack.pop_all()
+        self._progress = progress
         self._begin_span()
         return self
 
     def __exit__(self, *error):
-        self._stop.__exit__(*error)
-        self._progress.close()
-        self._log.close()
+        return self._exits.__exit__(*error)
 
     def _begin_span(self):
         """Begins the steps up to the next report."""
@@ -118,7 +125,7 @@ class Run:
         """Reads the losses since the last report, and the weights where they are kept.
 
         Returns:
-          dict of the last step's losses.
+          dict of the last step's losses; its numbers of health may not be finite.
 
         Raises:
           NotFinite: naming step and loss or weight.
@@ -215,11 +222,8 @@ class Run:
 
     def _look_at_start(self, validate_start):
         """Samples, and measures if wanted, of a new run; and of the floor to clear."""
-        if validate_start:
-            measures, samples = self._completed_validation()
-        else:
-            measures = {}
-            samples = evaluation.complete_first(self._forward, self._validation_batches)
+        samples = self._complete_first()
+        measures = self._measure(samples) if validate_start else {}
         values = self._report(measures, samples)
         if "completed" in samples:
             floor = evaluation.measure(
@@ -229,11 +233,24 @@ class Run:
             values |= {f"mean_color_fill/{name}": floor[name] for name in floor}
         return values
 
-    def _completed_validation(self):
-        return evaluation.validate(self._forward, self._validation_batches)
-
     def _validate(self):
-        return self._report(*self._completed_validation())
+        samples = self._complete_first()
+        return self._report(self._measure(samples), samples)
+
+    def _complete_first(self):
+        """The first validation batch and the model's outputs for it, dict of tensors."""
+        first = next(iter(self._validation_batches))
+        return {**first, **self._forward(first["image"], first["mask"])}
+
+    def _measure(self, samples):
+        """Mean psnr, ssim, l1 of the validation examples; empty for a network that
+        completes nothing (a prior)."""
+        if "completed" not in samples:
+            return {}
+        return evaluation.measure(
+            lambda image, mask: self._forward(image, mask)["completed"],
+            self._validation_batches,
+        )
 
     def _report(self, measures, samples):
         """Draws samples and says what was measured; returns it under its names."""
@@ -245,8 +262,7 @@ class Run:
 
     def _watch_health(self, values):
         self._monitor.observe(values)
-        summary = self._monitor.summary()
-        if summary and self._schedule.validates(self.step):
+        if self._schedule.validates(self.step) and (summary := self._monitor.summary()):
             say(f"step {self.step}: health: {summary}")
         for sentence in self._monitor.news():
             say(f"step {self.step}: health: WARNING: {sentence}")
@@ -312,6 +328,9 @@ def finite_values(pending, step, kept):
       pending: what the steps returned, the last of them of `step`.
       step: int.
       kept: function that gives words on which checkpoint remains.
+
+    Returns:
+      dict of the last step's values, floats; empty without a step.
 
     Raises:
       NotFinite: naming step and loss.
