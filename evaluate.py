@@ -44,9 +44,10 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "methods",
     None,
-    "What to compare, each [label=]source[@checkpoint]: mean_color, telea, "
+    "What to compare, each [label=]source[@checkpoint][+mirrored]: mean_color, telea, "
     "navier_stokes; a run folder (checkpoint best, newest or a step); a recipe of "
-    "search.py; a SavedModel; a folder of finished pictures named as the images.",
+    "search.py; a SavedModel; a folder of finished pictures named as the images. "
+    "+mirrored takes the mean of what is completed of a picture and its mirror image.",
 )
 flags.DEFINE_string(
     "data_dir", None, "Folder of the protocol's pictures, where it needs any."

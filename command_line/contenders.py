@@ -1,6 +1,6 @@
 """What evaluate.py compares: anything that completes the images of a protocol.
 
-A contender is written [label=]source[@checkpoint], where source is
+A contender is written [label=]source[@checkpoint][+mirrored], where source is
 
     mean_color, telea, navier_stokes    a classical fill
     runs/glcic                          a run folder of train.py or released_weights
@@ -9,7 +9,8 @@ A contender is written [label=]source[@checkpoint], where source is
     exported/glcic/1                    a SavedModel with inputs image and mask
     results/others                      a folder of finished pictures, <name>.png
 
-and checkpoint is best (the default where there is one), newest, or a step.
+and checkpoint is best (the default where there is one), newest, or a step. +mirrored
+completes each picture and its mirror image, and takes the mean of both: see `mirrored`.
 """
 
 import dataclasses
@@ -28,6 +29,8 @@ from inpainting_tf import compiled_steps, evaluation, images, untrusted
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.progress import say
 from inpainting_tf.run_folder import file_hash
+
+MIRRORED = "+mirrored"
 
 CLASSICAL = {
     "mean_color": evaluation.mean_color_fill,
@@ -112,18 +115,61 @@ def split_text(text, flag="methods"):
     return label, source, checkpoint
 
 
+def mirrored(contender, label):
+    """A contender that completes a picture and its mirror image and takes their mean.
+
+    Self-ensemble of Timofte et al. 2016 (Seven ways to improve example-based single image
+    super resolution), of two: twice the work, a smaller error, a smoother picture. Known
+    pixels stay what they are, bit for bit.
+
+    Args:
+      contender: Contender that completes any batch.
+      label: of the new one.
+
+    Returns:
+      Contender.
+    """
+
+    def complete(batch):
+        turned = {name: batch[name][:, :, ::-1] for name in ("image", "mask")}
+        other = contender.complete({**batch, **turned})[:, :, ::-1]
+        return (contender.complete(batch) + other) / 2.0
+
+    return dataclasses.replace(
+        contender,
+        label=label,
+        description=f"{contender.description}, mean of picture and mirror image",
+        fingerprint=f"mirrored {contender.fingerprint}",
+        complete=complete,
+        # Its curves and attention are the other's.
+        run_dir="",
+        forward=None,
+    )
+
+
 def _open(text, size, names):
-    label, source, checkpoint = split_text(text)
+    plain = text.removesuffix(MIRRORED)
+    label, source, checkpoint = split_text(plain)
+    given = plain.startswith(f"{label}=")
     source = weights_along.find(source)
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:
         raise UsageError(f"--methods={text}: only a run folder has checkpoints (@)")
+    if plain != text and opener is _open_pictures:
+        raise UsageError(
+            f"--methods={text}: finished pictures cannot be completed anew; leave "
+            f"{MIRRORED} out"
+        )
     try:
         if opener is _open_run:
-            return opener(label, source, size, names, checkpoint)
-        return opener(label, source, size, names)
+            contender = opener(label, source, size, names, checkpoint)
+        else:
+            contender = opener(label, source, size, names)
     except (ValueError, ImportError, TrainingStopped) as error:
         raise UsageError(f"--methods={text}: {_first_line(error)}") from None
+    if plain == text:
+        return contender
+    return mirrored(contender, label if given else f"{label}_mirrored")
 
 
 def _opener(text, source):

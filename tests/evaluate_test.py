@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from baselines.methods import SEARCHES
-from command_line import trained
+from command_line import contenders, trained
 from inpainting_tf import (
     evaluation,
     features,
@@ -195,6 +195,43 @@ def test_values_are_those_of_the_metrics_on_the_protocols_examples(world):
     assert "6 images of 32x32, 4 methods" in errors
     assert protocols.read(str(world[1])).hash in read(root / "out" / "results.md")
     assert set(expected) <= set(json.dumps(results).replace('"', " ").split())
+
+
+def test_a_mirrored_contender_takes_the_mean_of_a_picture_and_its_mirror_image(world):
+    _, path, _, batch, _ = world
+    batch = {"image": batch["image"], "mask": batch["mask"], "names": batch["name"]}
+    ramp = np.linspace(-1, 1, 32, dtype=np.float32)[:, np.newaxis]
+
+    def left_to_right(given):
+        return np.where(given["mask"] > 0, ramp, given["image"])
+
+    plain = contenders.Contender("ramp", "a ramp", "ramp", left_to_right, "run", len)
+    both = contenders.mirrored(plain, "both")
+    image, mask = (batch[name].numpy() for name in ("image", "mask"))
+    # The mean of a ramp from -1 to 1 and of its mirror image is 0.
+    expected = np.where(mask > 0, 0, image)
+    np.testing.assert_allclose(both.complete(batch), expected, atol=1e-7)
+    known = np.broadcast_to(mask == 0, image.shape)
+    np.testing.assert_array_equal(np.array(both.complete(batch))[known], image[known])
+    assert (both.label, both.run_dir, both.forward) == ("both", "", None)
+    assert both.fingerprint != plain.fingerprint
+    opened = contenders.open_all(
+        ["telea", "telea+mirrored", "own=telea+mirrored"], 32, []
+    )
+    assert [c.label for c in opened] == ["telea", "telea_mirrored", "own"]
+    one, two, same = (c.complete(batch) for c in opened)
+    turned = {**batch, "image": image[:, :, ::-1], "mask": mask[:, :, ::-1]}
+    other = np.array(opened[0].complete(turned))[:, :, ::-1]
+    np.testing.assert_allclose(two, (np.array(one) + other) / 2, atol=1e-6)
+    np.testing.assert_array_equal(two, same)
+
+
+def test_finished_pictures_have_no_mirrored_completions(world, tmp_path):
+    root, path, _, _, _ = world
+    status, errors = evaluate(
+        tmp_path / "out", path, (f"true={root}/perfect+mirrored",)
+    )
+    assert status == 2 and "finished pictures" in errors.splitlines()[-1]
 
 
 def test_another_program_gets_the_protocols_images_and_masks(world, tmp_path):
