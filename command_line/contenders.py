@@ -120,7 +120,7 @@ def mirrored(contender, label):
 
     Self-ensemble of Timofte et al. 2016 (Seven ways to improve example-based single image
     super resolution), of two: twice the work, a smaller error, a smoother picture. Known
-    pixels stay what they are, bit for bit.
+    pixels stay what they are, bit for bit, if the contender leaves them so.
 
     Args:
       contender: Contender that completes any batch.
@@ -148,7 +148,7 @@ def mirrored(contender, label):
 
 
 def _open(text, size, names):
-    plain = text.removesuffix(MIRRORED)
+    plain = text if os.path.exists(text) else text.removesuffix(MIRRORED)
     label, source, checkpoint = split_text(plain)
     given = plain.startswith(f"{label}=")
     source = weights_along.find(source)

@@ -227,6 +227,13 @@ def test_evaluate_finds_weights_that_come_along_by_name(tmp_path, monkeypatch):
     completed = found.complete({"image": image, "mask": mask})
     np.testing.assert_array_equal(completed, outputs(model)["completed"])
     assert found.label == "ours" and "glcic of" in found.description
+    (both,) = contenders.open_all([f"glcic@{small_exports.STEP}+mirrored"], 32, [])
+    turned = found.complete({"image": image[:, :, ::-1], "mask": mask[:, :, ::-1]})
+    expected = (completed + turned[:, :, ::-1]) / 2
+    assert both.label == "glcic_mirrored"
+    np.testing.assert_allclose(
+        both.complete({"image": image, "mask": mask}), expected, atol=1e-6
+    )
     with pytest.raises(UsageError, match="weights that come along: glcic"):
         contenders.open_all(["glcik"], 32, [])
 
