@@ -149,6 +149,8 @@ def mirrored(contender, label):
 
 def _open(text, size, names):
     plain = text if os.path.exists(text) else text.removesuffix(MIRRORED)
+    if MIRRORED in plain and not os.path.exists(plain):
+        raise UsageError(f"--methods={text}: {MIRRORED} comes last, and once")
     label, source, checkpoint = split_text(plain)
     given = plain.startswith(f"{label}=")
     source = weights_along.find(source)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from baselines.methods import SEARCHES
 from command_line import contenders, trained
+from command_line.parsing import UsageError
 from inpainting_tf import (
     evaluation,
     features,
@@ -224,6 +225,12 @@ def test_a_mirrored_contender_takes_the_mean_of_a_picture_and_its_mirror_image(w
     other = np.array(opened[0].complete(turned))[:, :, ::-1]
     np.testing.assert_allclose(two, (np.array(one) + other) / 2, atol=1e-6)
     np.testing.assert_array_equal(two, same)
+
+
+@pytest.mark.parametrize("text", ["a+mirrored@best", "telea+mirrored+mirrored"])
+def test_mirrored_in_another_place_is_refused(text):
+    with pytest.raises(UsageError, match="comes last"):
+        contenders.open_all([text], 32, [])
 
 
 def test_finished_pictures_have_no_mirrored_completions(world, tmp_path):
