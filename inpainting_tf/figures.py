@@ -109,8 +109,8 @@ def draw_samples(samples, rows=8):
     Of a network that completes nothing, a sheet of up to rows x rows that it generates.
 
     Args:
-      samples: dict with `image` float32 [B, H, W, 3] in [-1, 1], `mask` float32 [B, H, W,
-        1] and a model's outputs.
+      samples: dict with `image` float32 [B, H, W, 3] in [-1, 1], `mask` float32
+        [B, H, W, 1], 1 = missing, and a model's outputs.
       rows: how many examples.
 
     Returns:

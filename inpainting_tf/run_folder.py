@@ -245,13 +245,14 @@ def written_whole(path, replace=False):
                 os.rename(path, old)
             try:
                 os.rename(unfinished, path)
-            except OSError:
+            except BaseException:
                 if os.path.lexists(old):
                     os.rename(old, path)
                 raise
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+        # Only now: wherever anything fails before, the old one is still somewhere.
+        shutil.rmtree(old, ignore_errors=True)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise RunFolderError(f"{path}: cannot write there ({reason})") from None

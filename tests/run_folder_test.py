@@ -65,15 +65,16 @@ def test_a_folder_that_holds_something_is_replaced_only_if_asked(tmp_path):
     assert os.listdir(tmp_path) == ["folder"]
 
 
-def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize("old_stays_away", [False, True])
+def test_the_old_folder_is_not_lost_where_the_new_one_cannot_take_its_place(
+    tmp_path, monkeypatch, old_stays_away
 ):
     (tmp_path / "folder").mkdir()
     write(tmp_path / "folder", "old")
     rename = os.rename
 
     def rename_but_the_new(source, target):
-        if "unfinished" in str(source):
+        if "unfinished" in str(source) or (old_stays_away and ".old" in str(source)):
             raise OSError(5, "Input/output error")
         rename(source, target)
 
@@ -83,4 +84,5 @@ def test_the_old_folder_comes_back_where_the_new_one_cannot_take_its_place(
         run_folder.written_whole(tmp_path / "folder", replace=True) as folder,
     ):
         write(folder, "new")
-    assert contents(tmp_path) == {"folder/file": "old"}
+    assert list(contents(tmp_path).values()) == ["old"]
+    assert os.path.exists(tmp_path / "folder") == (not old_stays_away)
