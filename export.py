@@ -5,11 +5,13 @@
     python export.py --search=flags/siidgm_paper.cfg --run_dir=runs/dcgan \\
         --export_dir=exported
 
+--mirrored exports the mean of what is completed of a picture and of its mirror image.
 Writes <export_dir>/<method>/<version>/, the next version unless --version says which:
 graphs, weights, assets.extra/metadata.json, and warm-up requests for the server. What
 the signatures take and give is in `inpainting_tf/serving.py`.
 """
 
+import dataclasses
 import os
 import signal
 import sys
@@ -22,7 +24,7 @@ from absl import app, flags, logging
 
 from command_line import served_methods, trained, weights_along
 from command_line.parsing import UsageError, parse_flags, refuse
-from inpainting_tf import exporting
+from inpainting_tf import exporting, self_ensemble
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.progress import say
 
@@ -56,6 +58,12 @@ flags.DEFINE_integer(
     f"{served_methods.MAX_PIXELS_REDUCED} for methods that reduce pictures to a size of "
     "their own.",
     lower_bound=1,
+)
+flags.DEFINE_bool(
+    "mirrored",
+    False,
+    "Complete a picture and its mirror image, and take the mean: twice the work, a "
+    "smaller error.",
 )
 flags.DEFINE_string(
     "weights_terms",
@@ -94,6 +102,11 @@ def run():
         )
     else:
         name, served, about = served_methods.open_run(run_dir, checkpoint, **limits)
+    if FLAGS.mirrored:
+        served = dataclasses.replace(
+            served, inpaint=self_ensemble.mirrored(served.inpaint), attend=None
+        )
+        about |= {"mirrored": True}
     path = exporting.export(served, FLAGS.export_dir, name, about, FLAGS.version)
     seconds = time.monotonic() - began
     say(f"{name} at step {about['step']}: {path}, {seconds:.0f} s")

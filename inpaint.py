@@ -66,7 +66,8 @@ flags.DEFINE_list(
     [],
     "What completes, each [label=]source: telea, navier_stokes, mean_color; anything "
     "that --weights takes; a recipe of search.py; or the name of a method whose "
-    "weights are among --weights. Default: all of --weights.",
+    "weights are among --weights. Behind any of them +mirrored takes the mean of what "
+    "is completed of a photo and its mirror image. Default: all of --weights.",
 )
 flags.DEFINE_list(
     "weights",

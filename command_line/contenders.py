@@ -10,7 +10,8 @@ A contender is written [label=]source[@checkpoint][+mirrored], where source is
     results/others                      a folder of finished pictures, <name>.png
 
 and checkpoint is best (the default where there is one), newest, or a step. +mirrored
-completes each picture and its mirror image, and takes the mean of both: see `mirrored`.
+completes each picture and its mirror image, and takes the mean of both: see
+`self_ensemble`.
 """
 
 import dataclasses
@@ -25,7 +26,13 @@ import tensorflow as tf
 from baselines import classical
 from command_line import search_recipes, trained, weights_along
 from command_line.parsing import UsageError
-from inpainting_tf import compiled_steps, evaluation, images, untrusted
+from inpainting_tf import (
+    compiled_steps,
+    evaluation,
+    images,
+    self_ensemble,
+    untrusted,
+)
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.progress import say
 from inpainting_tf.run_folder import file_hash
@@ -115,12 +122,21 @@ def split_text(text, flag="methods"):
     return label, source, checkpoint
 
 
-def mirrored(contender, label):
-    """A contender that completes a picture and its mirror image and takes their mean.
+def split_mirrored(text, flag="methods"):
+    """Takes +mirrored off a contender's text: (what is before it, whether it was there).
 
-    Self-ensemble of Timofte et al. 2016 (Seven ways to improve example-based single image
-    super resolution), of two: twice the work, a smaller error, a smoother picture. Known
-    pixels stay what they are, bit for bit, if the contender leaves them so.
+    Raises:
+      UsageError: it stands somewhere else.
+    """
+    plain = text if os.path.exists(text) else text.removesuffix(MIRRORED)
+    if MIRRORED in plain and not os.path.exists(plain):
+        said = f"--{flag}={text}" if flag else text
+        raise UsageError(f"{said}: {MIRRORED} comes last, and once")
+    return plain, plain != text
+
+
+def mirrored(contender, label):
+    """A contender that completes pictures as another, and mirrored: see `self_ensemble`.
 
     Args:
       contender: Contender that completes any batch.
@@ -131,9 +147,10 @@ def mirrored(contender, label):
     """
 
     def complete(batch):
-        turned = {name: batch[name][:, :, ::-1] for name in ("image", "mask")}
-        other = contender.complete({**batch, **turned})[:, :, ::-1]
-        return (contender.complete(batch) + other) / 2.0
+        def inpaint(image, mask):
+            return contender.complete({**batch, "image": image, "mask": mask})
+
+        return self_ensemble.mirrored(inpaint)(batch["image"], batch["mask"])
 
     return dataclasses.replace(
         contender,
@@ -148,16 +165,14 @@ def mirrored(contender, label):
 
 
 def _open(text, size, names):
-    plain = text if os.path.exists(text) else text.removesuffix(MIRRORED)
-    if MIRRORED in plain and not os.path.exists(plain):
-        raise UsageError(f"--methods={text}: {MIRRORED} comes last, and once")
+    plain, is_mirrored = split_mirrored(text)
     label, source, checkpoint = split_text(plain)
     given = plain.startswith(f"{label}=")
     source = weights_along.find(source)
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:
         raise UsageError(f"--methods={text}: only a run folder has checkpoints (@)")
-    if plain != text and opener is _open_pictures:
+    if is_mirrored and opener is _open_pictures:
         raise UsageError(
             f"--methods={text}: finished pictures cannot be completed anew; leave "
             f"{MIRRORED} out"
@@ -169,7 +184,7 @@ def _open(text, size, names):
             contender = opener(label, source, size, names)
     except (ValueError, ImportError, TrainingStopped) as error:
         raise UsageError(f"--methods={text}: {_first_line(error)}") from None
-    if plain == text:
+    if not is_mirrored:
         return contender
     return mirrored(contender, label if given else f"{label}_mirrored")
 

@@ -12,7 +12,9 @@ A source is
     flags/siidgm_paper.cfg              a recipe of search.py, which names its --gan
 
 and --methods also takes the name of a method, such as glcic or siidgm, whose weights
-are then among --weights or come along. Each becomes a `completion.PhotoMethod`.
+are then among --weights or come along. +mirrored behind any of them completes a photo's
+windows and their mirror images, and takes the mean. Each becomes a
+`completion.PhotoMethod`.
 """
 
 import dataclasses
@@ -32,7 +34,7 @@ from command_line import (
     weights_along,
 )
 from command_line.parsing import UsageError
-from inpainting_tf import serving, watched_search
+from inpainting_tf import self_ensemble, serving, watched_search
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.completion import PhotoMethod
 from inpainting_tf.run_folder import file_hash
@@ -58,6 +60,7 @@ class Source:
       path: of its folder or file; of a classical fill its name.
       method: name of the method that it is or was trained for; "" if unknown.
       checkpoint: of a run: best, newest, a step, or "" where none was named.
+      is_mirrored: whether it completes mirror images too.
     """
 
     text: str
@@ -66,14 +69,13 @@ class Source:
     path: str
     method: str
     checkpoint: str = ""
+    is_mirrored: bool = False
 
 
 def label_of(text, flag):
     """The label under which `open_all` opens a text that alone is given, by a flag."""
-    name = text.rpartition("=")[2]
-    if name in METHODS or name in SEARCHES:
-        return text.rpartition("=")[0] or name
-    return _find(text, flag).label
+    name, label = _method_name(text, flag)
+    return label if name else _find(text, flag).label
 
 
 def method_of(source):
@@ -126,8 +128,8 @@ def open_all(methods, weights, working_size=None):
     searched = [source for source in spare if source.method == "dcgan"]
     chosen = []
     for text in methods:
-        name = text.rpartition("=")[2]
-        if name in METHODS or name in SEARCHES:
+        name, label = _method_name(text, "methods")
+        if name:
             # Several searches may search one dcgan.
             found = (
                 _weights_of(name, spare)
@@ -142,8 +144,14 @@ def open_all(methods, weights, working_size=None):
                 )
             if found in spare:
                 spare.remove(found)
-            label = text.rpartition("=")[0] or name
-            chosen.append(dataclasses.replace(found, label=label, method=name))
+            chosen.append(
+                dataclasses.replace(
+                    found,
+                    label=label,
+                    method=name,
+                    is_mirrored=contenders.split_mirrored(text)[1] or found.is_mirrored,
+                )
+            )
         else:
             chosen.append(_find(text, "methods"))
     chosen += spare
@@ -168,8 +176,29 @@ def _weights_of(name, sources):
 # ---------------------------------------------------------------- finding
 
 
+def _method_name(text, flag):
+    """Name of the method and label, where --methods names one by its name; "", ""."""
+    plain, is_mirrored = contenders.split_mirrored(text, flag)
+    label, _, name = plain.rpartition("=")
+    if name not in METHODS and name not in SEARCHES:
+        return "", ""
+    return name, label or _label(name, is_mirrored)
+
+
+def _label(name, is_mirrored):
+    return f"{name}_mirrored" if is_mirrored else name
+
+
 def _find(text, flag=None):
     """Source that a text of --weights or --methods names, or a caller in Python."""
+    plain, is_mirrored = contenders.split_mirrored(text, flag)
+    found = _find_plain(plain, flag)
+    has_label = plain.startswith(f"{found.label}=")
+    label = found.label if has_label else _label(found.label, is_mirrored)
+    return dataclasses.replace(found, label=label, is_mirrored=is_mirrored)
+
+
+def _find_plain(text, flag):
     said = f"--{flag}={text}" if flag else text
     label, source, checkpoint = contenders.split_text(text, flag)
     has_label = text.startswith(f"{label}=")
@@ -265,11 +294,22 @@ def _open(source, working_size):
         "tf1": _open_tf1,
     }[source.kind]
     try:
-        return opener(source, working_size)
+        method = opener(source, working_size)
     except (ValueError, ImportError, TrainingStopped) as error:
         raise UsageError(
             f"{source.text}: {str(error).strip().splitlines()[0]}"
         ) from None
+    if not source.is_mirrored:
+        return method
+    return dataclasses.replace(
+        method,
+        description=f"{method.description}, mean of picture and mirror image",
+        fingerprint=f"mirrored {method.fingerprint}",
+        inpaint=self_ensemble.mirrored(method.inpaint),
+        # Where a network looks and how a search goes are those of one of the two.
+        attend=None,
+        watch=None,
+    )
 
 
 def _open_classical(source, working_size):

@@ -34,7 +34,10 @@ STAGES = {
     "From Python": (
         "from_python",
         "A method by its name or folder, and photos of any size through it.",
-        {"inpainting_tf": ". completion photos photo_masks photo_figures any_size"},
+        {
+            "inpainting_tf": ". completion photos photo_masks photo_figures any_size "
+            "self_ensemble"
+        },
     ),
     "Web page": (
         "web_page",

@@ -23,7 +23,8 @@ def load(source, working_size=None):
     Args:
       source: "telea", "navier_stokes" or "mean_color"; the name of weights that come
         along, see `weights`; or the path of a run folder, a checkpoint of one, a
-        SavedModel, TF1 weights of GIICA or GLCIC, or a recipe of search.py.
+        SavedModel, TF1 weights of GIICA or GLCIC, or a recipe of search.py. With
+        +mirrored behind it, the mean of both: see `self_ensemble`.
       working_size: side at which a network sees windows of the photo, in pixels; None
         for the one that it was trained at.
 

@@ -3,6 +3,7 @@
 import json
 import os
 
+import numpy as np
 import programs
 import pytest
 import small_exports
@@ -48,6 +49,35 @@ def test_a_run_becomes_a_model_that_says_what_it_is(runs, tmp_path):
     assert metadata["max_pixels"] == 12345
     assert metadata["terms_of_weights"] == "Ours alone"
     assert {*metadata["signatures"]} == {*serving.SIGNATURES}
+
+
+def test_a_mirrored_export_takes_the_mean_of_a_picture_and_its_mirror_image(tmp_path):
+    signatures = {}
+    for flags in ((), ("--mirrored",)):
+        status, errors = programs.run(
+            "export.py", "--run_dir=study/glcic", f"--export_dir={tmp_path}", *flags
+        )
+        assert status == 0, errors
+        path = str(tmp_path / "glcic" / str(1 + len(flags)))
+        assert metadata_of(path).get("mirrored", False) == bool(flags)
+        signatures[bool(flags)] = tf.saved_model.load(path).signatures["float"]
+    generator = np.random.default_rng(0)
+    image = generator.uniform(-1, 1, [2, 32, 44, 3]).astype(np.float32)
+    mask = np.zeros([2, 32, 44, 1], np.float32)
+    mask[0, 4:17, 20:36] = mask[1, 11:25, 3:14] = 1
+
+    def complete(is_mirrored, image, mask):
+        given = {"image": tf.constant(image), "mask": tf.constant(mask)}
+        return signatures[is_mirrored](**given)["completed"].numpy()
+
+    one = complete(False, image, mask)
+    other = complete(False, image[:, :, ::-1], mask[:, :, ::-1])[:, :, ::-1]
+    both = complete(True, image, mask)
+    known = np.broadcast_to(mask == 0, image.shape)
+    np.testing.assert_array_equal(both[known], image[known])
+    assert np.abs(one - other).max() > 0.01
+    # At sides that the network takes: others are continued at the right first.
+    np.testing.assert_allclose(both, (one + other) / 2, atol=1e-5)
 
 
 @pytest.fixture

@@ -199,6 +199,37 @@ def test_methods_take_their_weights_and_the_others_follow(runs):
     ]
 
 
+def test_mirrored_methods_take_the_mean_of_a_photo_and_its_mirror_image(runs, glcic):
+    rgb, mask = photo()
+    opened = photo_methods.open_all(["telea+mirrored"], [f"{runs}/glcic+mirrored"])
+    for one, both in zip((inpainting_tf.load("telea"), glcic), opened, strict=True):
+        turned = one(rgb[:, ::-1], mask[:, ::-1])[:, ::-1].astype(float)
+        wanted = (one(rgb, mask) + turned) / 2
+        assert np.abs(both(rgb, mask) - wanted).max() <= 1
+        np.testing.assert_array_equal(both(rgb, mask)[~mask], rgb[~mask])
+        assert both.label == f"{one.label}_mirrored"
+        assert both.fingerprint != one.fingerprint
+        assert both.window_size == one.window_size and both.attend is None
+        if one.label == "telea":  # The network, untrained, paints one shade.
+            assert np.abs(turned - wanted).max() > 10
+
+
+def test_mirrored_goes_with_labels_checkpoints_and_names_of_methods(runs):
+    checkpoint = f"kept={runs}/glcic@{small_exports.STEP}+mirrored"
+    opened = photo_methods.open_all(
+        ["glcic+mirrored", "own=telea+mirrored", checkpoint, "siidgm+mirrored"],
+        [f"net={runs}/glcic", f"{runs}/dcgan"],
+    )
+    labels = [method.label for method in opened]
+    assert labels == ["glcic_mirrored", "own", "kept", "siidgm_mirrored"]
+    assert opened[-1].is_search and opened[-1].watch is None
+    assert all("mirror image" in method.description for method in opened)
+    assert photo_methods.label_of("a=glcic+mirrored", "methods") == "a"
+    for text in ("telea+mirrored@7", "telea+mirrored+mirrored"):
+        with pytest.raises(UsageError, match="comes last"):
+            photo_methods.open_all([text], [])
+
+
 @pytest.mark.slow
 def test_searches_take_a_gan_by_their_name_or_their_recipe(runs, tmp_path):
     gan = f"{runs}/dcgan"
