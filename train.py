@@ -91,8 +91,9 @@ flags.register_validator(
 flags.DEFINE_string(
     "initial_weights",
     None,
-    "Run folder[@checkpoint] whose weights a new run starts from, instead of random "
-    "ones; not weights that come along, which hold only what completing takes.",
+    "Run folder[@checkpoint], or name of weights that come along, from whose weights a "
+    "new run starts, instead of random ones. Weights that come along are without "
+    "discriminators, which begin anew.",
 )
 
 # Optimisation.
@@ -318,8 +319,9 @@ def run():
         try_holes(model, draw)
     started = FLAGS.initial_weights and not run_folder.noted_checkpoint(FLAGS.run_dir)
     if started and team.is_chief:
-        prefix = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
-        say(f"starting from the weights of {prefix}")
+        prefix, new = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
+        rest = f"; new, as it has none: {', '.join(new)}" if new else ""
+        say(f"starting from the weights of {prefix}{rest}")
     source, validation_source = open_sources()
     pictures_per_step = FLAGS.batch_size * model.batches_per_step
     steps = FLAGS.steps or max(1, round(FLAGS.epochs * len(source) / pictures_per_step))

@@ -43,10 +43,12 @@ def start_from(model, method, source):
     Args:
       model: the method, built.
       method: its name.
-      source: run folder[@checkpoint], see `load`; default: best, where there is one.
+      source: run folder[@checkpoint], see `load`, or the name of weights that come
+        along; default: best, where there is one.
 
     Returns:
-      path of the checkpoint.
+      (path of the checkpoint, names of networks that it is without and that stay as
+      they are: the discriminators of packed weights).
 
     Raises:
       UsageError: no run folder of this method, no such checkpoint, or one that does not
@@ -55,15 +57,17 @@ def start_from(model, method, source):
     run_dir, _, checkpoint = source.partition("@")
     if os.path.exists(source):
         run_dir, checkpoint = source, ""
+    run_dir = weights_along.find(run_dir)
     try:
         trained_method = recorded_flags(run_dir).get("method")
         if trained_method != method:
             raise UsageError(f"weights of {trained_method}, not of {method}")
         prefix = checkpoint_prefix(run_dir, checkpoint or best_or_newest(run_dir))
-        Checkpoints(model, os.path.join(run_dir, "checkpoints")).start_from(prefix)
+        checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"))
+        absent = checkpoints.start_from(prefix)
     except (ValueError, TrainingStopped) as error:
         raise UsageError(f"--initial_weights={source}: {error}") from None
-    return prefix
+    return prefix, absent
 
 
 def recorded_flags(run_dir):

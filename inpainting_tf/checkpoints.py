@@ -98,14 +98,7 @@ class Checkpoints:
         try:
             untrusted.check_checkpoint(path)
             if weights_only:
-                held = self._weights_of(path)
-                read = _as_stored(path, held)
-                weights = tf.train.Checkpoint(weights=read, step=self.step)
-                status = weights.restore(path).expect_partial()
-                status.assert_existing_objects_matched()
-                for name, variable in read.items():
-                    if variable is not held[name]:
-                        held[name].assign(tf.cast(variable, held[name].dtype))
+                _read_weights(path, self._weights_of(path), step=self.step)
             else:
                 self._checkpoint.restore(path).assert_consumed()
         except Exception as error:  # noqa: BLE001 - damage shows in many types
@@ -119,10 +112,14 @@ class Checkpoints:
 
         Where the other run averages a network's weights, those are what it completes
         with, and both the network and its average start from them. Whole numbers, which
-        count the steps of phases, stay as they are.
+        count the steps of phases, stay as they are, as do networks that a checkpoint of
+        `save_completing_weights` is without: discriminators.
 
         Args:
           path: checkpoint prefix, of a run of the same method.
+
+        Returns:
+          sorted names of the networks that stay as they are.
 
         Raises:
           TrainingStopped: it cannot be read, lacks a weight or belongs to another model.
@@ -135,17 +132,19 @@ class Checkpoints:
                 weights[name] = variable
         try:
             untrusted.check_checkpoint(path)
-            if not _is_of_training(path):
-                raise ValueError("it holds only what completing takes")
             there = tf.train.load_checkpoint(path).get_variable_to_shape_map()
             stored = {
                 AVERAGED + name if _place(AVERAGED + name) in there else name: variable
                 for name, variable in weights.items()
             }
-            status = tf.train.Checkpoint(weights=stored).restore(path)
-            status.expect_partial().assert_existing_objects_matched()
+            absent = set()
+            if not _is_of_training(path):
+                absent = {name for name in stored if _place(name) not in there}
+                self._require_completing(absent | {AVERAGED + n for n in absent})
+            _read_weights(path, {n: v for n, v in stored.items() if n not in absent})
             for name, variable in averages.items():
                 variable.assign(weights[name])
+            return sorted({name.partition(".")[0] for name in absent})
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             raise TrainingStopped(
                 f"checkpoint {path} has not the weights to start from: "
@@ -192,11 +191,15 @@ class Checkpoints:
             for name, variable in self._weights.items()
             if _place(name) in there
         }
-        if len(held) < len(self._weights):
-            for name in sorted(completing_weights(self._model)):
-                if name.replace("/", ".") not in held:
-                    raise ValueError(f"it holds no weight {name}")
+        self._require_completing(self._weights.keys() - held.keys())
         return held
+
+    def _require_completing(self, absent):
+        """Raises ValueError where completing takes a weight of the set `absent`."""
+        if absent:
+            for name in sorted(completing_weights(self._model)):
+                if name.replace("/", ".") in absent:
+                    raise ValueError(f"it holds no weight {name}")
 
     def resume(self, written=0):
         """Restores the newest checkpoint that is whole, for training to go on.
@@ -331,6 +334,16 @@ def _as_stored(path, weights):
         else variable
         for name, variable in weights.items()
     }
+
+
+def _read_weights(path, weights, **others):
+    """Restores weights, by name, and other variables; floats may be stored as float16."""
+    read = _as_stored(path, weights)
+    status = tf.train.Checkpoint(weights=read, **others).restore(path)
+    status.expect_partial().assert_existing_objects_matched()
+    for name, variable in read.items():
+        if variable is not weights[name]:
+            weights[name].assign(tf.cast(variable, weights[name].dtype))
 
 
 def _is_of_training(path):

@@ -109,8 +109,8 @@ def test_a_new_model_starts_from_a_runs_weights_but_counts_its_own_steps(tmp_pat
     model.steps_taken.assign(9)
     checkpoints.Checkpoints(model, f"{run_dir}/checkpoints").save(9)
     other = METHODS["glcic"](**small_exports.NETWORKS["glcic"])
-    prefix = trained.start_from(other, "glcic", run_dir)
-    assert prefix == f"{run_dir}/checkpoints/step-9"
+    found = trained.start_from(other, "glcic", run_dir)
+    assert found == (f"{run_dir}/checkpoints/step-9", [])
     old = named_weights(model)
     for name, value in named_weights(other).items():
         if name == "steps_taken":
@@ -150,10 +150,44 @@ def test_what_cannot_be_a_start_is_refused_in_one_line(tmp_path):
     wider = METHODS["glcic"](image_size=32, width=0.125)
     with pytest.raises(UsageError, match="initial_weights=.*not the weights to start"):
         trained.start_from(wider, "glcic", run_dir)
+    with pytest.raises(UsageError, match="weights=celeba128@8: .* step 8, only of"):
+        trained.start_from(model, "parallel_attention", "celeba128@8")
+    names = sorted(completing_weights(model))
+    weights = {
+        name.replace("/", "."): named_weights(model)[name].value for name in names[1:]
+    }
+    prefix = tf.train.Checkpoint(weights=weights).save(str(tmp_path / "c"))
     whole = checkpoints.Checkpoints(model, f"{run_dir}/checkpoints")
-    prefix = whole.save_completing_weights(str(tmp_path / "packed"), 7)
-    with pytest.raises(TrainingStopped, match="only what completing takes"):
+    with pytest.raises(TrainingStopped, match=f"no weight {names[0]}"):
         whole.start_from(prefix)
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+@pytest.mark.parametrize("method", ["glcic", "giica"])
+def test_packed_weights_are_a_start_whose_discriminators_begin_anew(
+    method, decay, half, tmp_path
+):
+    arguments = small_exports.NETWORKS[method]
+    old = METHODS[method](**arguments, averaging_decay=0.5)
+    for weight in named_weights(old).values():
+        if "int" not in weight.dtype:
+            weight.assign(weight + tf.random.normal(weight.shape, stddev=0.01))
+    whole = checkpoints.Checkpoints(old, str(tmp_path / "old"))
+    prefix = whole.save_completing_weights(str(tmp_path / "packed"), 9, half)
+    new = METHODS[method](**arguments, averaging_decay=decay)
+    before = {name: np.array(value) for name, value in named_weights(new).items()}
+    absent = checkpoints.Checkpoints(new, str(tmp_path / "new")).start_from(prefix)
+    stay = {"glcic": ["discriminator"], "giica": ["global_critic", "local_critic"]}
+    assert absent == stay[method]
+    old_weights = named_weights(old)
+    for name, value in named_weights(new).items():
+        if name.partition("/")[0] in absent or "int" in value.dtype:
+            np.testing.assert_array_equal(value, before[name], err_msg=name)
+            continue
+        wanted = np.array(old_weights[f"averaged_{name.removeprefix('averaged_')}"])
+        wanted = wanted.astype(np.float16) if half else wanted
+        np.testing.assert_array_equal(value, wanted, err_msg=name)
 
 
 def pack(*flags):
