@@ -211,7 +211,8 @@ def run():
 
 
 def main(_):
-    logging.set_verbosity(logging.WARNING)
+    # TensorFlow takes the graphs of several methods for one function's, and warns.
+    logging.set_verbosity(logging.ERROR)
     try:
         run()
     except OSError as error:
