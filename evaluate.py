@@ -211,7 +211,7 @@ def run():
 
 
 def main(_):
-    # TensorFlow takes the graphs of several methods for one function's, and warns.
+    # TensorFlow warns of retracing, as it takes the graphs of several methods for one's.
     logging.set_verbosity(logging.ERROR)
     try:
         run()

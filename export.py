@@ -109,7 +109,8 @@ def run():
         about |= {"mirrored": True}
     path = exporting.export(served, FLAGS.export_dir, name, about, FLAGS.version)
     seconds = time.monotonic() - began
-    say(f"{name} at step {about['step']}: {path}, {seconds:.0f} s")
+    mirrored = ", mirrored" if FLAGS.mirrored else ""
+    say(f"{name} at step {about['step']}{mirrored}: {path}, {seconds:.0f} s")
     return 0
 
 

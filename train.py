@@ -319,8 +319,8 @@ def run():
         try_holes(model, draw)
     started = FLAGS.initial_weights and not run_folder.noted_checkpoint(FLAGS.run_dir)
     if started and team.is_chief:
-        prefix, new = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
-        rest = f"; new, as it has none: {', '.join(new)}" if new else ""
+        prefix, absent = trained.start_from(model, FLAGS.method, FLAGS.initial_weights)
+        rest = f"; not in it, begin anew: {', '.join(absent)}" if absent else ""
         say(f"starting from the weights of {prefix}{rest}")
     source, validation_source = open_sources()
     pictures_per_step = FLAGS.batch_size * model.batches_per_step

@@ -125,15 +125,15 @@ def open_all(methods, weights, working_size=None):
             )
         weights = along[:1]
     spare = [_find(text, "weights") for text in weights]
-    searched = [source for source in spare if source.method == "dcgan"]
+    given = list(spare)
     chosen = []
     for text in methods:
         name, label = _method_name(text, "methods")
         if name:
-            # Several searches may search one dcgan.
+            # One dcgan serves several searches, one network with and without mirroring.
             found = (
                 _weights_of(name, spare)
-                or _weights_of(name, searched)
+                or _weights_of(name, given)
                 or _weights_of(name, [_find(each, "weights") for each in along])
             )
             if found is None:
@@ -144,12 +144,15 @@ def open_all(methods, weights, working_size=None):
                 )
             if found in spare:
                 spare.remove(found)
+            if found.is_mirrored:
+                raise UsageError(
+                    f"{found.text}: {name} takes these weights; put "
+                    f"{contenders.MIRRORED} behind --methods={text} instead"
+                )
+            _, is_mirrored = contenders.split_mirrored(text)
             chosen.append(
                 dataclasses.replace(
-                    found,
-                    label=label,
-                    method=name,
-                    is_mirrored=contenders.split_mirrored(text)[1] or found.is_mirrored,
+                    found, label=label, method=name, is_mirrored=is_mirrored
                 )
             )
         else:
@@ -177,7 +180,7 @@ def _weights_of(name, sources):
 
 
 def _method_name(text, flag):
-    """Name of the method and label, where --methods names one by its name; "", ""."""
+    """(method, label) where --methods names a method by its name; ("", "") elsewhere."""
     plain, is_mirrored = contenders.split_mirrored(text, flag)
     label, _, name = plain.rpartition("=")
     if name not in METHODS and name not in SEARCHES:
@@ -192,14 +195,14 @@ def _label(name, is_mirrored):
 def _find(text, flag=None):
     """Source that a text of --weights or --methods names, or a caller in Python."""
     plain, is_mirrored = contenders.split_mirrored(text, flag)
-    found = _find_plain(plain, flag)
+    said = f"--{flag}={text}" if flag else text
+    found = _find_plain(plain, flag, said)
     has_label = plain.startswith(f"{found.label}=")
     label = found.label if has_label else _label(found.label, is_mirrored)
     return dataclasses.replace(found, label=label, is_mirrored=is_mirrored)
 
 
-def _find_plain(text, flag):
-    said = f"--{flag}={text}" if flag else text
+def _find_plain(text, flag, said):
     label, source, checkpoint = contenders.split_text(text, flag)
     has_label = text.startswith(f"{label}=")
     source = weights_along.find(source)
@@ -434,6 +437,8 @@ def _open_saved_model(source, working_size):
             + (f", so leave {_working_size(source)} out" if working_size else "")
         )
     about = metadata.get("method", "SavedModel")
+    if metadata.get("mirrored"):
+        about += ", mirrored,"
     return PhotoMethod(
         source.label,
         f"{about} of a SavedModel, windows of {size}x{size}",

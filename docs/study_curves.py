@@ -31,8 +31,8 @@ def study_folders():
     along = [
         weights_along.find(name) for name in weights_along.names(weights_along.STUDY)
     ]
-    others = glob.glob(os.path.join(DOCS, "study", "*"))
-    return sorted(along + others, key=os.path.basename)
+    others = glob.glob(os.path.join(DOCS, "study", "*", "flags.cfg"))
+    return sorted(along + list(map(os.path.dirname, others)), key=os.path.basename)
 
 
 def read_run(folder):
@@ -54,7 +54,7 @@ def read_run(folder):
 
 
 def draw(folders):
-    """PSNR and SSIM of runs by minutes: a Figure. Later seeds are the dashed lines."""
+    """PSNR and SSIM of runs by minutes: a Figure. Second seeds are the dashed lines."""
     runs = [read_run(folder) for folder in folders]
     of_methods = figure_style.method_styles([method for _, method, _ in runs])
     styles = {

@@ -337,7 +337,7 @@ def _as_stored(path, weights):
 
 
 def _read_weights(path, weights, **others):
-    """Restores weights, by name, and other variables; floats may be stored as float16."""
+    """Restores weights, by name, and other variables; float32 may be stored as float16."""
     read = _as_stored(path, weights)
     status = tf.train.Checkpoint(weights=read, **others).restore(path)
     status.expect_partial().assert_existing_objects_matched()

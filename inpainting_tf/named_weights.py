@@ -73,4 +73,12 @@ def completing_weights(model):
     if "completed" not in graph.structured_outputs:
         return set(names)
     used = {variable.ref() for variable in graph.variables}
-    return {name for name, variable in names.items() if variable.value.ref() in used}
+    # Of a weight that replicas share the graph has the copies.
+    return {
+        name
+        for name, variable in names.items()
+        if any(
+            copy.ref() in used
+            for copy in getattr(variable.value, "values", [variable.value])
+        )
+    }

@@ -7,13 +7,13 @@ smaller error, a smoother picture: docs/reproduction.md measures it.
 
 
 def mirrored(inpaint):
-    """Makes a completion of a picture and its mirror image out of one of pictures.
+    """Takes the mean of what a method completes of a picture and of its mirror image.
 
     Args:
       inpaint: function (image [B, H, W, 3], mask [B, H, W, 1]) -> completed [B, H, W, 3].
 
     Returns:
-      function of the same; known pixels stay what they are, bit for bit, if `inpaint`
+      function of the same arguments that gives this mean; known pixels stay what they are, bit for bit, if `inpaint`
       leaves them so.
     """
 

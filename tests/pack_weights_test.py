@@ -92,6 +92,14 @@ def test_averaged_weights_take_the_place_of_those_that_were_trained():
     assert players == {"averaged_completion"}
 
 
+def test_replicas_need_the_weights_that_one_device_needs(mirrored):
+    arguments = small_exports.NETWORKS["glcic"]
+    with mirrored.scope():
+        shared = METHODS["glcic"](**arguments)
+    alone = completing_weights(METHODS["glcic"](**arguments))
+    assert completing_weights(shared) == alone and alone
+
+
 def test_a_checkpoint_without_a_weight_that_completing_takes_is_refused(tmp_path):
     _, model = small_exports.write_run(str(tmp_path), "glcic")
     names = sorted(completing_weights(model))
@@ -150,8 +158,8 @@ def test_what_cannot_be_a_start_is_refused_in_one_line(tmp_path):
     wider = METHODS["glcic"](image_size=32, width=0.125)
     with pytest.raises(UsageError, match="initial_weights=.*not the weights to start"):
         trained.start_from(wider, "glcic", run_dir)
-    with pytest.raises(UsageError, match="weights=celeba128@8: .* step 8, only of"):
-        trained.start_from(model, "parallel_attention", "celeba128@8")
+    with pytest.raises(UsageError, match="weights=study/.*@8: .* step 8, only of"):
+        trained.start_from(model, "glcic", "study/glcic@8")
     names = sorted(completing_weights(model))
     weights = {
         name.replace("/", "."): named_weights(model)[name].value for name in names[1:]

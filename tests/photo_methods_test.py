@@ -206,7 +206,9 @@ def test_mirrored_methods_take_the_mean_of_a_photo_and_its_mirror_image(runs, gl
         turned = one(rgb[:, ::-1], mask[:, ::-1])[:, ::-1].astype(float)
         wanted = (one(rgb, mask) + turned) / 2
         assert np.abs(both(rgb, mask) - wanted).max() <= 1
-        np.testing.assert_array_equal(both(rgb, mask)[~mask], rgb[~mask])
+        image = images.to_float(rgb[None])
+        bare = both.inpaint(image, tf.cast(mask[None, ..., None], tf.float32))
+        np.testing.assert_array_equal(bare[0][~mask], image[0][~mask])
         assert both.label == f"{one.label}_mirrored"
         assert both.fingerprint != one.fingerprint
         assert both.window_size == one.window_size and both.attend is None
@@ -225,6 +227,12 @@ def test_mirrored_goes_with_labels_checkpoints_and_names_of_methods(runs):
     assert opened[-1].is_search and opened[-1].watch is None
     assert all("mirror image" in method.description for method in opened)
     assert photo_methods.label_of("a=glcic+mirrored", "methods") == "a"
+    one, both = photo_methods.open_all(["glcic", "glcic+mirrored"], [f"{runs}/glcic"])
+    assert both.fingerprint == f"mirrored {one.fingerprint}"
+    with pytest.raises(UsageError, match="behind --methods=glcic instead"):
+        photo_methods.open_all(["glcic"], [f"{runs}/glcic+mirrored"])
+    with pytest.raises(UsageError, match=r"absent\+mirrored: there is no file"):
+        photo_methods.open_all([], ["absent+mirrored"])
     for text in ("telea+mirrored@7", "telea+mirrored+mirrored"):
         with pytest.raises(UsageError, match="comes last"):
             photo_methods.open_all([text], [])
@@ -299,7 +307,7 @@ def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
             inpainting_tf.load(source)
     for methods, weights, expected in (
         (["giica"], [f"{runs}/glcic"], "giica needs weights, and none of it"),
-        (["glcic"], [], "glcic needs weights"),
+        (["context_encoder"], [], "context_encoder needs weights"),
         (["telea", "telea"], [], "two methods are called telea"),
     ):
         with pytest.raises(UsageError, match=expected):

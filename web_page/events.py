@@ -68,7 +68,7 @@ class Events:
     def warm_up(self):
         """Compiles what would make the first visitor wait: all but searches."""
         for method in self._blended.values():  # Each has its plain one in it.
-            if method.window_size and not method.watch:
+            if method.window_size and not method.is_search:
                 size = method.window_size
                 image, mask = np.zeros([2, 1, size, size, 3], np.float32)
                 mask[:, size // 4 : size // 2, size // 4 : size // 2] = 1

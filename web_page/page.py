@@ -39,7 +39,7 @@ def build(events, *, max_bytes, at_once):
       gradio.Blocks.
     """
     labels = list(events.methods)
-    quick = [label for label, method in events.methods.items() if not method.watch]
+    quick = [label for label, method in events.methods.items() if not method.is_search]
 
     def complete(edited, chosen, blend, request: gradio.Request):
         for said, shown, searched in events.complete(
