@@ -30,7 +30,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 from absl import app, flags, logging
 
 from baselines.methods import SEARCHES
-from command_line import contenders, photo_methods, weights_along
+from command_line import contenders, photo_methods, photo_sources, weights_along
 from command_line.memory import reuse_large_blocks
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf.checkpoints import TrainingStopped
@@ -86,11 +86,11 @@ def open_methods():
         weights = [
             name
             for name in weights_along.names()
-            if photo_methods.method_of(name) != "dcgan"
+            if photo_sources.method_of(name) != "dcgan"
         ]
     elif not methods:
         methods = list(contenders.CLASSICAL)
-        if "dcgan" in map(photo_methods.method_of, weights):
+        if "dcgan" in map(photo_sources.method_of, weights):
             methods += SEARCHES
     return photo_methods.open_all(methods, weights, FLAGS.working_size)
 

@@ -63,7 +63,7 @@ flags.DEFINE_bool(
     "mirrored",
     False,
     "Complete a picture and its mirror image, and take the mean: twice the work, a "
-    "smaller error.",
+    "smaller error of networks.",
 )
 flags.DEFINE_string(
     "weights_terms",

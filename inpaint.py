@@ -30,7 +30,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 from tqdm import tqdm
 
-from command_line import photo_methods, photo_outputs
+from command_line import photo_methods, photo_outputs, photo_sources
 from command_line.memory import reuse_large_blocks
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import (
@@ -281,7 +281,7 @@ def run():
     name = "completed"
     if len(FLAGS.methods) + len(FLAGS.weights) == 1:
         flag = "methods" if FLAGS.methods else "weights"
-        name = photo_methods.label_of(FLAGS[flag].value[0], flag)
+        name = photo_sources.label_of(FLAGS[flag].value[0], flag)
     pairs = pictures.pair_up(FLAGS.image, FLAGS.mask, FLAGS.output, name)
     root = None if single else FLAGS.output or f"{os.path.normpath(FLAGS.image)}_{name}"
     methods = photo_methods.open_all(FLAGS.methods, FLAGS.weights, FLAGS.working_size)

@@ -17,14 +17,13 @@ completes each picture and its mirror image, and takes the mean of both: see
 import dataclasses
 import hashlib
 import os
-import re
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
 from baselines import classical
-from command_line import search_recipes, trained, weights_along
+from command_line import search_recipes, source_text, trained, weights_along
 from command_line.parsing import UsageError
 from inpainting_tf import (
     compiled_steps,
@@ -36,8 +35,6 @@ from inpainting_tf import (
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.progress import say
 from inpainting_tf.run_folder import file_hash
-
-MIRRORED = "+mirrored"
 
 CLASSICAL = {
     "mean_color": evaluation.mean_color_fill,
@@ -95,46 +92,6 @@ def open_all(texts, size, names):
     return opened
 
 
-def split_text(text, flag="methods"):
-    """Takes a contender's text apart: (label, source, checkpoint or "").
-
-    Args:
-      text: as it was given.
-      flag: by which, without the dashes; None for none.
-
-    Raises:
-      UsageError: the label cannot be one.
-    """
-    # A path may hold = and @ too.
-    label, equals, source = text.partition("=")
-    if not equals or os.sep in label:
-        label, source = "", text
-    checkpoint = ""
-    if not os.path.exists(source):
-        source, _, checkpoint = source.partition("@")
-    label = label or _stem(os.path.normpath(source))
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", label):
-        said = f"--{flag}={text}" if flag else text
-        raise UsageError(
-            f"{said}: the label {label!r} must be a letter or digit and then "
-            "letters, digits and ._- only; write label=source"
-        )
-    return label, source, checkpoint
-
-
-def split_mirrored(text, flag="methods"):
-    """Takes +mirrored off a contender's text: (what is before it, whether it was there).
-
-    Raises:
-      UsageError: it stands somewhere else.
-    """
-    plain = text if os.path.exists(text) else text.removesuffix(MIRRORED)
-    if MIRRORED in plain and not os.path.exists(plain):
-        said = f"--{flag}={text}" if flag else text
-        raise UsageError(f"{said}: {MIRRORED} comes last, and once")
-    return plain, plain != text
-
-
 def mirrored(contender, label):
     """A contender that completes pictures as another, and mirrored: see `self_ensemble`.
 
@@ -165,17 +122,16 @@ def mirrored(contender, label):
 
 
 def _open(text, size, names):
-    plain, is_mirrored = split_mirrored(text)
-    label, source, checkpoint = split_text(plain)
-    given = plain.startswith(f"{label}=")
-    source = weights_along.find(source)
+    written = source_text.parse(text)
+    label = written.label_or(source_text.stem(os.path.normpath(written.source)))
+    source, checkpoint = weights_along.find(written.source), written.checkpoint
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:
         raise UsageError(f"--methods={text}: only a run folder has checkpoints (@)")
-    if is_mirrored and opener is _open_pictures:
+    if written.is_mirrored and opener is _open_pictures:
         raise UsageError(
             f"--methods={text}: finished pictures cannot be completed anew; leave "
-            f"{MIRRORED} out"
+            f"{source_text.MIRRORED} out"
         )
     try:
         if opener is _open_run:
@@ -184,9 +140,7 @@ def _open(text, size, names):
             contender = opener(label, source, size, names)
     except (ValueError, ImportError, TrainingStopped) as error:
         raise UsageError(f"--methods={text}: {_first_line(error)}") from None
-    if not is_mirrored:
-        return contender
-    return mirrored(contender, label if given else f"{label}_mirrored")
+    return mirrored(contender, label) if written.is_mirrored else contender
 
 
 def _opener(text, source):
@@ -343,22 +297,22 @@ def _open_pictures(label, source, size, names):
         if stem in by_stem:
             raise UsageError(f"{source} holds two pictures named {stem}")
         by_stem[stem] = file
-    absent = [name for name in names if _stem(name) not in by_stem]
+    absent = [name for name in names if source_text.stem(name) not in by_stem]
     if absent:
         raise UsageError(
             f"{source} has pictures for {len(names) - len(absent)} of the protocol's "
             f"{len(names)} images; the first without is {absent[0]}: they are named as "
-            f"the images, {_stem(absent[0])}.png"
+            f"the images, {source_text.stem(absent[0])}.png"
         )
-    surplus = sorted({*by_stem} - {_stem(name) for name in names})
+    surplus = sorted({*by_stem} - {source_text.stem(name) for name in names})
     if surplus:
         raise UsageError(
             f"{source} has {len(by_stem)} pictures for the protocol's {len(names)} images; "
             f"the first that belongs to none is {by_stem[surplus[0]]}"
         )
     for name in names:
-        _check_size(by_stem[_stem(name)], size)
-    stems = [_stem(name) for name in names]
+        _check_size(by_stem[source_text.stem(name)], size)
+    stems = [source_text.stem(name) for name in names]
     if len({*stems}) < len(stems):
         twice = next(stem for stem in stems if stems.count(stem) > 1)
         raise UsageError(
@@ -370,7 +324,7 @@ def _open_pictures(label, source, size, names):
     def complete(batch):
         pictures = []
         for name in batch["names"]:
-            path = by_stem[_stem(name)]
+            path = by_stem[source_text.stem(name)]
             try:
                 pictures.append(images.decode(images.read(path)))
             except images.ImageError as error:
@@ -394,10 +348,6 @@ def _check_size(path, size):
         raise UsageError(
             f"{path} is {width}x{height}; the protocol's images are {size}x{size}"
         )
-
-
-def _stem(path):
-    return os.path.splitext(os.path.basename(path))[0]
 
 
 def _first_line(error):

@@ -52,8 +52,8 @@ STAGES = {
         "What the programs share: how a command line becomes pictures, holes, methods.",
         {
             "command_line": ". parsing data_flags method_flags search_recipes trained "
-            "served_methods contenders photo_methods photo_outputs summary memory "
-            "weights_along pack_weights imagenet_features torch_arrays"
+            "served_methods source_text contenders photo_sources photo_methods "
+            "photo_outputs summary memory weights_along pack_weights imagenet_features torch_arrays"
         },
     ),
     "Data": (

@@ -16,7 +16,13 @@ import inpainting_tf
 from baselines import classical, released_glcic
 from baselines.glcic import GLCIC
 from benchmarks import fresh_runs
-from command_line import photo_methods, search_recipes, trained, weights_along
+from command_line import (
+    photo_methods,
+    photo_sources,
+    search_recipes,
+    trained,
+    weights_along,
+)
 from command_line.parsing import UsageError
 from inpainting_tf import exporting, images, serving, synthetic_faces
 
@@ -99,8 +105,8 @@ def test_a_checkpoint_is_named_by_its_step_or_its_files(runs, glcic):
     assert (method.label, method.window_size) == ("glcic", 32)
     assert_alike(method(rgb, mask), glcic(rgb, mask))
     assert method.fingerprint == glcic.fingerprint
-    assert photo_methods.label_of(f"{runs}/glcic@newest", "weights") == "glcic"
-    assert photo_methods.label_of(f"mine={path}", "methods") == "mine"
+    assert photo_sources.label_of(f"{runs}/glcic@newest", "weights") == "glcic"
+    assert photo_sources.label_of(f"mine={path}", "methods") == "mine"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +157,7 @@ def test_weights_that_come_along_are_found_by_name(runs, glcic, tmp_path, monkey
         shutil.copytree(f"{runs}/glcic", tmp_path / name)
     (tmp_path / "README.md").write_text("no weights")
     assert inpainting_tf.weights() == ["faces128", "faces64"]
-    assert photo_methods.label_of("faces64", "weights") == "faces64"
+    assert photo_sources.label_of("faces64", "weights") == "faces64"
     assert [m.label for m in photo_methods.open_all([], [])] == ["faces128"]
     # A method's name takes the first of its weights.
     (method,) = photo_methods.open_all(["glcic"], [])
@@ -226,7 +232,7 @@ def test_mirrored_goes_with_labels_checkpoints_and_names_of_methods(runs):
     assert labels == ["glcic_mirrored", "own", "kept", "siidgm_mirrored"]
     assert opened[-1].is_search and opened[-1].watch is None
     assert all("mirror image" in method.description for method in opened)
-    assert photo_methods.label_of("a=glcic+mirrored", "methods") == "a"
+    assert photo_sources.label_of("a=glcic+mirrored", "methods") == "a"
     one, both = photo_methods.open_all(["glcic", "glcic+mirrored"], [f"{runs}/glcic"])
     assert both.fingerprint == f"mirrored {one.fingerprint}"
     with pytest.raises(UsageError, match="behind --methods=glcic instead"):
