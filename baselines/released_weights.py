@@ -130,7 +130,7 @@ def _write(output, arguments, facts, model, step):
             run_folder.create(folder, flag_values, facts)
             Checkpoints(model, os.path.join(folder, "checkpoints")).save(step)
     except run_folder.RunFolderError as error:
-        raise ValueError(f"--output: {error}") from None
+        raise ValueError(f"--output={output}: {error}") from None
 
 
 def define_flags():

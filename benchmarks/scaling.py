@@ -11,9 +11,9 @@ many together.
 
 A ring sends and receives 2 (n - 1) / n of what is added up, in 2 (n - 1) turns of a
 latency each; a tree twice all of it, in 2 log2 n turns. For each message the faster of both
-counts, as NCCL chooses. Efficiency is compute / (compute + sending), as if nothing were sent while
-something is computed: the least that is to be expected. Gradients are added up in one go;
-batch normalisation has to wait for each of its messages.
+counts, as NCCL chooses. Efficiency is compute / (compute + sending), as if nothing were
+sent while something is computed: the least that is to be expected. Gradients are added up
+in one go; batch normalisation has to wait for each of its messages.
 """
 
 import collections

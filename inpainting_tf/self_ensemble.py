@@ -13,8 +13,8 @@ def mirrored(inpaint):
       inpaint: function (image [B, H, W, 3], mask [B, H, W, 1]) -> completed [B, H, W, 3].
 
     Returns:
-      function of the same arguments that gives this mean; known pixels stay what they are, bit for bit, if `inpaint`
-      leaves them so.
+      function of the same arguments that gives this mean; known pixels stay what they are,
+      bit for bit, if `inpaint` leaves them so.
     """
 
     def inpaint_both(image, mask):

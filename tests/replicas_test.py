@@ -4,8 +4,9 @@ The replicas get different halves of each batch, through the loop's own distribu
 batches; batch statistics and random numbers are those of the whole batch.
 
 Compared are losses and, variable by variable, the norm of the difference over the norm of
-the variable; what is still near 0, where it began, is measured as if it were 0.01. Optimizers are gradient descent: Adam divides gradients by their own size,
-which turns the rounding of a gradient that is 0 into a whole step.
+the variable; what is still near 0, where it began, is measured as if it were 0.01.
+Optimizers are gradient descent: Adam divides gradients by their own size, which turns the
+rounding of a gradient that is 0 into a whole step.
 """
 
 import keras
