@@ -46,6 +46,7 @@ from inpainting_tf.optimization import (
     own_rows,
     scaled_share,
 )
+from inpainting_tf.ordered_sums import add_in_order, fork
 
 
 class GIICA(keras.Model):
@@ -308,20 +309,22 @@ class GIICA(keras.Model):
           its weighted penalty, both of the two critics together; and their mean
           health/critic_accuracy, see `health.pair_accuracy`.
         """
-        critic_loss, penalty, accuracy = 0.0, 0.0, 0.0
+        critic_losses, penalties, accuracy = [], [], 0.0
         for (critic, real, fake, missing), alpha in zip(
             self._views(image, completed, mask, box), tf.unstack(mixing), strict=True
         ):
             scores = critic(tf.concat([real, fake], axis=0))
             real_scores, fake_scores = tf.split(scores, 2)
-            critic_loss += losses.wasserstein_critic_loss(real_scores, fake_scores)
-            accuracy += 0.5 * health.pair_accuracy(real_scores, fake_scores)
-            penalty += losses.masked_gradient_penalty(
-                critic, real, fake, missing, alpha
+            critic_losses.append(
+                losses.wasserstein_critic_loss(real_scores, fake_scores)
             )
-        penalty *= self.gradient_penalty_weight
+            accuracy += 0.5 * health.pair_accuracy(real_scores, fake_scores)
+            penalties.append(
+                losses.masked_gradient_penalty(critic, real, fake, missing, alpha)
+            )
+        penalty = self.gradient_penalty_weight * add_in_order(penalties)
         return {
-            "critic_loss": critic_loss + penalty,
+            "critic_loss": add_in_order([*critic_losses, penalty]),
             "gradient_penalty": penalty,
             "health/critic_accuracy": accuracy,
         }
@@ -345,16 +348,20 @@ class GIICA(keras.Model):
         discount = losses.spatial_discount(size, size, self.spatial_discount_gamma)
         corner = self._corner(box)
         patch = masks.crop_patches(image, corner, size, size)
-        reconstruction, known_pixels = 0.0, 0.0
+        reconstructions, known_pixels = [], []
         for name, weight in (("coarse", self.coarse_weight), ("predicted", 1.0)):
             if name in outputs:
-                predicted_patch = masks.crop_patches(outputs[name], corner, size, size)
-                reconstruction += weight * losses.weighted_l1_loss(
-                    patch, predicted_patch, discount
+                # Outputs are used once more, for the next picture made from them.
+                for_patch, for_known = fork(outputs[name])
+                predicted_patch = masks.crop_patches(for_patch, corner, size, size)
+                reconstructions.append(
+                    weight * losses.weighted_l1_loss(patch, predicted_patch, discount)
                 )
-                known_pixels += weight * losses.known_pixels_l1_loss(
-                    image, outputs[name], mask
+                known_pixels.append(
+                    weight * losses.known_pixels_l1_loss(image, for_known, mask)
                 )
+        reconstruction = add_in_order(reconstructions)
+        known_pixels = add_in_order(known_pixels)
         adversarial = tf.constant(0.0)
         if "completed" in outputs:
             (local_critic, _, local_fake, _), (global_critic, _, global_fake, _) = (
@@ -369,9 +376,13 @@ class GIICA(keras.Model):
             "reconstruction_loss": reconstruction,
             "known_pixels_loss": known_pixels,
             "adversarial_loss": adversarial,
-            "generator_loss": self.hole_weight * reconstruction
-            + self.known_weight * known_pixels
-            + self.adversarial_weight * adversarial,
+            "generator_loss": add_in_order(
+                [
+                    self.hole_weight * reconstruction,
+                    self.known_weight * known_pixels,
+                    self.adversarial_weight * adversarial,
+                ]
+            ),
         }
 
     # The players' gradients. Each function takes one batch of b examples and returns

@@ -37,6 +37,7 @@ from inpainting_tf.attention_stages import (
     picture_of,
     sizes,
 )
+from inpainting_tf.ordered_sums import add_in_order, fork
 
 # About so many copies of the scores are alive at once. Seen was, for gradients of 128 x
 # 128 positions, a process that grew by twice a limit of 1,024 MB.
@@ -326,11 +327,11 @@ def _propagated(rows_of, first, count, taps):
     touches = (first < reach) | (first + count + reach > rows_of.height)
     scores = tf.cond(touches, with_wrapped_rows, lambda: scores)
     scores = tf.reshape(scores, shape)
-    parts = [
-        _further_down(scores[:, reach + k : reach + k + count], k, rows_of.width_behind)
-        for k in range(-reach, reach + 1)
-    ]
-    return tf.add_n(parts)
+    copies = enumerate(fork(scores, 2 * reach + 1))
+    return add_in_order(
+        _further_down(copy[:, k : k + count], k - reach, rows_of.width_behind)
+        for k, copy in copies
+    )
 
 
 def _further_down(scores, steps, width):

@@ -183,10 +183,10 @@ class _Example:
         return self.width_behind + 2 * self.reach
 
     def _patch_steps(self, length):
-        """Distances of the pixels of two patches from the first, rows `length` long."""
-        side = range(2 * self.reach + 1)
+        """(Step, how many) to the right and down in two patches, rows `length` long."""
+        side = 2 * self.reach + 1
         down = self._padded_width() * length + self._padded_width_behind()
-        return [row * down + column * (length + 1) for row in side for column in side]
+        return [(length + 1, side), (down, side)]
 
     def _matched(self, inverse_norms):
         """Cosine-like scores `[h w, h' w']`."""
@@ -259,7 +259,7 @@ class _Example:
         length = length_of_aligned_steps(self.columns + 2 * reach)
         right = length - self.columns - reach
         padded = tf.pad(scores, [[reach, reach + 1], [reach, right]])
-        steps = [step * (length + 1) for step in range(2 * reach + 1)]
+        steps = [(length + 1, 2 * reach + 1)]
         return _moved_along(padded, steps, self.rows)[:, : self.columns]
 
     def _along_columns(self, scores):
@@ -280,7 +280,7 @@ class _Example:
         more = tf.zeros([sizes(scores)[0], length - used])
         scores = tf.concat([above, scores, below, more], axis=1)
         down = self.width * length + self.width_behind
-        steps = [step * down for step in range(2 * reach + 1)]
+        steps = [(down, 2 * reach + 1)]
         return _moved_along(scores, steps, self.rows)[:, : self.columns]
 
     # ------------------------------------------------------------ attend
@@ -293,9 +293,9 @@ class _Example:
     # ------------------------------------------------------------ paste
 
     def _block_steps(self, length):
-        """Distances between the pairs of blocks that a pair of patches is made of."""
+        """The same between the pairs of blocks that a pair of patches is made of."""
         down = (self.width + 1) * length + self.width_behind + 1
-        return [0, length + 1, down, down + length + 1]
+        return [(length + 1, 2), (down, 2)]
 
     def _blocks_length(self):
         """Columns of a matrix of pairs of blocks, with zeros beside them."""
@@ -341,8 +341,25 @@ class _Example:
 
 
 def _moved_along(matrix, steps, rows):
-    """Adds the elements so many steps further in memory, for the first `rows` rows."""
-    return moved_sum([(matrix, step) for step in steps], rows)
+    """Adds the elements further on in memory, for the first `rows` rows.
+
+    Args:
+      matrix: `[R, length]`.
+      steps: list of (step, count): to each element come those 1, ... count - 1 steps
+        further on, then likewise to these sums by the next step.
+      rows: int.
+
+    Returns:
+      `[rows, length]`.
+    """
+    length = sizes(matrix)[1]
+    summed = matrix
+    for number, (step, count) in enumerate(steps):
+        # As many elements as the steps to come will need.
+        beyond = sum(other * (times - 1) for other, times in steps[number + 1 :])
+        parts = [(summed, index * step) for index in range(count)]
+        summed = moved_sum(parts, rows * length + beyond)
+    return tf.reshape(summed, [rows, length])
 
 
 def _wrapped(scores, height, width, reach, axis):

@@ -181,25 +181,28 @@ class _RowByRow:
     # ------------------------------------------------------------ match
 
     def _products(self, row):
-        """Of a row, zero outside the foreground, with the background."""
-        last = self.height + 2 * self.reach + 1
-        row = tf.clip_by_value(row + self.reach + 1, 0, last)
-        return tf.matmul(
+        """Of a row, zero outside the foreground, with the background.
+
+        Returns:
+          vector: the products of `[w, length]` pairs and what `_matched` needs beyond
+          them, added along the rows of patches.
+        """
+        reach = self.reach
+        row = tf.clip_by_value(row + reach + 1, 0, self.height + 2 * reach + 1)
+        products = tf.matmul(
             tf.gather(self.foreground, row), self.background, transpose_b=True
         )
+        parts = [(products, step * (self.length + 1)) for step in range(2 * reach + 1)]
+        beyond = 2 * reach * self.padded_width_behind
+        return moved_sum(parts, self.width * self.length + beyond)
 
     def _matched(self, products, row):
         """Scores of a row from its products and those round it; zero outside."""
-        side = range(2 * self.reach + 1)
         parts = [
-            (
-                products[down],
-                right * (self.length + 1) + down * self.padded_width_behind,
-            )
-            for down in side
-            for right in side
+            (row_of_patches, down * self.padded_width_behind)
+            for down, row_of_patches in enumerate(products)
         ]
-        scores = moved_sum(parts, self.width)
+        scores = self._moved_sum(parts, self.width, self.length)
         scores = scores[:, : self.height_behind * self.padded_width_behind]
         scores = tf.reshape(scores, [-1, self.padded_width_behind])
         scores = tf.reshape(scores[:, : self.width_behind], [-1, self.columns])
@@ -249,7 +252,7 @@ class _RowByRow:
         scores = tf.concat([before, scores, after[:reach]], axis=0)
         scores = tf.pad(scores, [[0, 2], [reach, right]])
         parts = [(scores, step * (length + 1)) for step in range(2 * reach + 1)]
-        scores = moved_sum(parts, self.width + 1)[:, : self.columns]
+        scores = self._moved_sum(parts, self.width + 1, length)[:, : self.columns]
 
         wrapped = reach * self.width_behind
         ends = scores[:, self.columns - wrapped - 1 : self.columns - 1]
@@ -265,7 +268,8 @@ class _RowByRow:
         if not reach:
             return rows[0]
         parts = [(row, at * self.width_behind) for at, row in enumerate(rows)]
-        return moved_sum(parts, self.width)[:, : self.columns]
+        summed = self._moved_sum(parts, self.width, sizes(rows[0])[1])
+        return summed[:, : self.columns]
 
     def _one_column_later(self, row):
         """What is above a column's start: the end of the column before it."""
@@ -293,4 +297,8 @@ class _RowByRow:
         """A row of blocks `[w + 1, D]`: what its patches and those above give it."""
         right, down = self.blocks_length + 1, self.width_behind + 1
         parts = [(above, 0), (above, right), (weights, down), (weights, down + right)]
-        return tf.matmul(moved_sum(parts, self.width + 1), self.blocks)
+        weights = self._moved_sum(parts, self.width + 1, self.blocks_length)
+        return tf.matmul(weights, self.blocks)
+
+    def _moved_sum(self, parts, rows, length):
+        return tf.reshape(moved_sum(parts, rows * length), [rows, length])

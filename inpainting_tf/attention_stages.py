@@ -7,6 +7,7 @@ and column before background row and column, `[B, h, w, h', w']`.
 import tensorflow as tf
 
 from inpainting_tf.layers import resize_nearest_aligned, sizes
+from inpainting_tf.ordered_sums import add_in_order, fork
 
 # Background patches with a smaller L2 norm are divided by this floor instead.
 MIN_PATCH_NORM = 1e-4
@@ -127,29 +128,28 @@ def add_shifted(x, paddings, taps):
         [tap if axis in paddings else 0 for axis in range(len(lengths))]
         for tap in range(taps)
     ]
-    return tf.add_n([tf.slice(padded, begin, lengths) for begin in begins])
+    copies = zip(fork(padded, taps), begins, strict=True)
+    return add_in_order([tf.slice(copy, begin, lengths) for copy, begin in copies])
 
 
-def moved_sum(parts, rows):
+def moved_sum(parts, count):
     """Adds matrices, each moved by so many steps in memory.
 
     Where matrices hold pairs row by row, with zeros beside them, a step along the
-    diagonal, to the next row and column, is `length + 1` elements.
+    diagonal, to the next row and column, is one more than the length of a row.
 
     Args:
-      parts: list of (matrix `[R, length]`, step), with `rows * length` elements from
-        the step on.
-      rows: int.
+      parts: list of (matrix, or vector of what lies in its memory; step), with `count`
+        elements from the step on.
+      count: int.
 
     Returns:
-      `[rows, length]`.
+      `[count]`.
     """
-    length = sizes(parts[0][0])[1]
     moved = [
-        tf.slice(tf.reshape(matrix, [-1]), [step], [rows * length])
-        for matrix, step in parts
+        tf.slice(tf.reshape(matrix, [-1]), [step], [count]) for matrix, step in parts
     ]
-    return tf.reshape(tf.add_n(moved), [rows, length])
+    return add_in_order(moved)
 
 
 def length_of_aligned_steps(length):

@@ -50,6 +50,7 @@ from inpainting_tf.attention_stages import (
     valid_patches,
 )
 from inpainting_tf.layers import resize_nearest_aligned
+from inpainting_tf.ordered_sums import fork
 
 # For the scores of all pairs; what needs more goes row by row.
 MEMORY_MB = 1024.0
@@ -101,6 +102,9 @@ def contextual_attention(
       ValueError: wrong shapes or arguments.
     """
     _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form, memory_mb)
+    if foreground is background:
+        # What is compared on both sides and pasted as well gets three gradients.
+        foreground, background = fork(tf.convert_to_tensor(foreground))
     foreground = tf.cast(foreground, tf.float32)
     background = tf.cast(background, tf.float32)
     if mask is not None:

@@ -26,6 +26,8 @@ differences up to hundredths of z. On a GPU nothing can be promised bit for bit.
 
 import tensorflow as tf
 
+from inpainting_tf.ordered_sums import add_in_order, fork
+
 WEIGHTINGS = ("missing", "known", "uniform")
 CONTEXTS = ("l1", "squared")
 PRIORS = ("saturating", "non_saturating")
@@ -125,13 +127,13 @@ def context_loss(generated, terms, context="l1"):
     Returns:
       float32 [N].
     """
-    total = 0.0
-    for target, weights in terms:
+    distances = []
+    for copy, (target, weights) in zip(fork(generated, len(terms)), terms, strict=True):
         # A missing pixel may hold anything, even no number.
-        difference = tf.where(weights > 0, weights * (generated - target), 0.0)
+        difference = tf.where(weights > 0, weights * (copy - target), 0.0)
         measured = tf.abs(difference) if context == "l1" else tf.square(difference)
-        total += tf.reduce_sum(measured, axis=[1, 2, 3])
-    return total
+        distances.append(tf.reduce_sum(measured, axis=[1, 2, 3]))
+    return add_in_order(distances)
 
 
 def prior_loss(logits, prior="saturating"):
