@@ -342,13 +342,9 @@ class Log:
 
     def picture(self, step, name, pixels):
         """Writes `samples/<name>_<step>.png`; pixels is uint8 [H, W, 3]."""
-        images.write_png(self.picture_path(step, name), pixels)
+        images.write_png(os.path.join(self._samples, f"{name}_{step:08d}.png"), pixels)
         with _board_errors(self._board_folder), self._board.as_default():
             tf.summary.image(name, pixels[None], step=step)
-
-    def picture_path(self, step, name):
-        """Path of the file that `picture` writes."""
-        return os.path.join(self._samples, f"{name}_{step:08d}.png")
 
     def best(self, name):
         """Largest value logged under a name so far; minus infinity without any."""

@@ -91,6 +91,8 @@ class Run:
         ):
             best_before = log.best("validation/psnr")
             log.complete(self._validate())
+            self._monitor = health.Monitor(log.history[:-1])
+            self._watch_health(log.history[-1])
             if log.best("validation/psnr") > best_before:
                 self._save(best=True)
 
@@ -294,11 +296,14 @@ def _resume(checkpoints, run_dir):
 
 
 def _validation_missing(log, step):
-    """Whether a run was stopped during the validation of the step it stands at."""
+    """Whether a run was stopped during the validation of the step it stands at.
+
+    The log says so: a picture of the step may be there from steps that were lost.
+    """
     last = log.history[-1] if log.history else {}
-    return last.get("step") == step and not os.path.exists(
-        log.picture_path(step, "step")
-    )
+    # A network that completes nothing logs the second only.
+    of_validation = {"validation/psnr", health.PREFIX + "saturated_outputs"}
+    return last.get("step") == step and not of_validation & last.keys()
 
 
 def _note_rollback(run_dir, allowed, step, fault, checkpoints):

@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -18,7 +19,7 @@ import tensorflow as tf
 from programs import ROOT, entries, weights, without_speed
 from small_method import batches, small_method
 
-from inpainting_tf import compiled_steps, run_folder, training
+from inpainting_tf import compiled_steps, health, run_folder, training
 from inpainting_tf.checkpoints import Checkpoints, TrainingStopped, damage
 
 
@@ -288,10 +289,8 @@ def test_a_folder_that_is_being_trained_in_is_refused(tmp_path):
     assert small_run(str(tmp_path / "run")) is None
 
 
-def test_a_stop_during_validation_is_made_up_for(tmp_path):
-    """The stop comes with the first validation batch of step 4."""
-    expected, run_dir = str(tmp_path / "expected"), str(tmp_path / "run")
-    small_run(expected)
+def stopped_run(run_dir):
+    """A `small_run` that is stopped by the first validation batch of step 4."""
     model = small_method()
     run_folder.prepare(run_dir, {"steps": "12"}, {"data": {}})
 
@@ -319,14 +318,52 @@ def test_a_stop_during_validation_is_made_up_for(tmp_path):
     log = entries(run_dir)
     assert log[-1]["step"] == 4 and "validation/psnr" not in log[-1]
     assert not os.path.exists(f"{run_dir}/samples/step_00000004.png")
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["", "with a stale picture"])
+def test_a_stop_during_validation_is_made_up_for(tmp_path, stale):
+    """The stop comes with the first validation batch of step 4; a picture of that step
+    may be there from before, of steps that were lost and trained again."""
+    expected, run_dir = str(tmp_path / "expected"), str(tmp_path / "run")
+    small_run(expected)
+    stopped_run(run_dir)
+    if stale:
+        (tmp_path / "run/samples/step_00000004.png").write_bytes(b"of lost steps")
     small_run(run_dir)
     assert without_speed(entries(run_dir)) == without_speed(entries(expected))
     for folder in ("checkpoints", "checkpoints/best", "samples"):
         assert {*os.listdir(f"{run_dir}/{folder}")} == {
             *os.listdir(f"{expected}/{folder}")
         }
+    for name in os.listdir(f"{expected}/samples"):
+        picture, other = (
+            pathlib.Path(folder, "samples", name) for folder in (run_dir, expected)
+        )
+        assert picture.read_bytes() == other.read_bytes(), name
     for name, value in weights(expected, 12).items():
         np.testing.assert_array_equal(weights(run_dir, 12)[name], value)
+
+
+def test_a_validation_that_is_made_up_for_says_of_health_what_it_would_have_said(
+    tmp_path, capsys, monkeypatch
+):
+    """Outputs of one colour are warned of when they are so twice in a row."""
+    flat = dict.fromkeys(map("health/{}".format, health.MEASURES), 0.0)
+    flat |= {"health/truth_diversity": 1.0, "health/output_diversity": 1.0}
+    flat |= {"health/flat_outputs": 1.0}
+    monkeypatch.setattr(health, "output_measures", lambda samples: flat)
+
+    def of_health():
+        said = capsys.readouterr().err
+        return [line for line in said.splitlines() if "health:" in line]
+
+    small_run(str(tmp_path / "expected"))
+    expected = of_health()
+    assert any("step 8: health: WARNING" in line for line in expected)
+    stopped_run(str(tmp_path / "run"))
+    before = of_health()
+    small_run(str(tmp_path / "run"))
+    assert before + of_health() == expected
 
 
 # --------------------------------------------------------------- on a small disk
