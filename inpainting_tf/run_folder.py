@@ -131,14 +131,21 @@ def read_flags(run_dir):
 
 
 def note_unusable(run_dir, name, reason):
-    """Adds a picture to unusable_pictures.txt, once; returns the file's path."""
+    """Adds a picture to unusable_pictures.txt, once; returns the file's path.
+
+    Raises:
+      OSError: it cannot be written; names the file.
+    """
     path = os.path.join(run_dir, "unusable_pictures.txt")
     # A file name may hold bytes that are no text, and line ends.
     line = os.fsencode(images.in_one_line(f"{name}: {reason}") + "\n")
-    with open(path, "ab+") as file:
-        file.seek(0)
-        if line not in file.readlines():
-            file.write(line)
+    try:
+        with open(path, "ab+") as file:
+            file.seek(0)
+            if line not in file.readlines():
+                file.write(line)
+    except OSError as error:  # One of writing or closing names no file.
+        raise OSError(error.errno, error.strerror, path) from None
     return path
 
 

@@ -1,6 +1,7 @@
 """Disks that are full, read-only or lose files: a run falls back, or stops in words."""
 
 import contextlib
+import functools
 import glob
 import os
 import pathlib
@@ -19,7 +20,15 @@ import tensorflow as tf
 from programs import ROOT, entries, weights, without_speed
 from small_method import batches, small_method
 
-from inpainting_tf import compiled_steps, health, run_folder, training
+from inpainting_tf import (
+    compiled_steps,
+    data,
+    health,
+    masks,
+    run_folder,
+    sources,
+    training,
+)
 from inpainting_tf.checkpoints import Checkpoints, TrainingStopped, damage
 
 
@@ -220,6 +229,35 @@ def test_a_line_that_finds_no_room_is_not_half_there(tmp_path):
     with largest_file(5), pytest.raises(OSError):
         run_folder.write_text(str(tmp_path / "facts.json"), "{} " * 50)
     assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "tensorboard"]
+
+
+@pytest.mark.parametrize("fault", ["full", "a folder in its place"])
+def test_an_unusable_picture_that_cannot_be_noted_stops_in_one_line(tmp_path, fault):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "empty.png").write_bytes(b"")
+    note = tmp_path / "unusable_pictures.txt"
+    if fault != "full":
+        note.mkdir()
+    source = sources.folder_source(str(tmp_path / "faces"))
+    loader = data.Loader(
+        source,
+        16,
+        "square",
+        1.0,
+        functools.partial(run_folder.note_unusable, str(tmp_path)),
+    )
+    draw_mask = functools.partial(masks.draw, "random_box", height=16, width=16)
+    pictures = data.fixed_batches(
+        source, loader, draw_mask, size=16, batch_size=1, seed=0, count=1
+    )
+    with largest_file(5) if fault == "full" else contextlib.nullcontext():
+        with pytest.raises(tf.errors.OpError):
+            next(iter(pictures))
+    reason = "File too large" if fault == "full" else "Is a directory"
+    assert str(loader.failure) == (
+        f"{note}: cannot note an unusable picture there ({reason}); make room or let it "
+        "be written to, then run the same command"
+    )
 
 
 def test_damaged_lines_of_a_log_are_dropped_and_counted(tmp_path):
