@@ -30,7 +30,7 @@ class TrainingStopped(RuntimeError):
 
 
 class NotFinite(TrainingStopped):
-    """A loss or a weight has become infinite or no number."""
+    """A loss, a weight or a measured value has become infinite or no number."""
 
 
 class Checkpoints:
