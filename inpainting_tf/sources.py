@@ -373,14 +373,14 @@ def _tfrecord_records(instruction):
     records = np.empty([wanted, 2], np.int64)
     try:
         with open(instruction.filename, "rb") as file:
-            offset = 0
+            offset, size = 0, os.fstat(file.fileno()).st_size
             for i in range(wanted):
                 header = os.pread(file.fileno(), 8, offset)
                 (length,) = struct.unpack("<Q", header)
+                if offset + 16 + length > size:  # Of damage too: up to 2**64.
+                    raise struct.error
                 records[i] = offset + 12, length
                 offset += 16 + length
-            if offset > os.fstat(file.fileno()).st_size:
-                raise struct.error
     except OSError as error:
         raise DataError(f"{instruction.filename}: {error.strerror}") from None
     except struct.error:
