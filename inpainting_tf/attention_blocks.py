@@ -35,8 +35,8 @@ from inpainting_tf.attention_stages import (
     paste_blocks,
     patch_norms,
     picture_of,
-    sizes,
 )
+from inpainting_tf.layers import sizes
 from inpainting_tf.ordered_sums import add_in_order, fork
 
 # About so many copies of the scores are alive at once. Seen was, for gradients of 128 x

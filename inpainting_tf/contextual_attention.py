@@ -46,10 +46,9 @@ from inpainting_tf.attention_stages import (
     most_attended,
     patch_norm,
     reduce_features,
-    sizes,
     valid_patches,
 )
-from inpainting_tf.layers import resize_nearest_aligned
+from inpainting_tf.layers import resize_nearest_aligned, sizes
 from inpainting_tf.ordered_sums import fork
 
 # For the scores of all pairs; what needs more goes row by row.

@@ -17,14 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf import images
+from inpainting_tf import images, synthetic_faces
 from inpainting_tf.sources import DataError
 
 # What the random numbers of an example are for; folded into its seed.
 _FLIP, _MASK, _ZOOM = 1, 2, 3
-
-# Synthetic faces per call of the renderer.
-DRAWN_TOGETHER = 16
 
 # Replacements tried for an unusable picture; with half of a source unusable, the chance
 # that all of them fail is below 1e-30.
@@ -121,7 +118,7 @@ class Loader:
 def _load_images(source, loader, indices, size):
     """Dataset of int64 picture numbers -> dataset of uint8 [size, size, 3]."""
     if hasattr(source, "render"):  # Drawing is cheaper in batches.
-        drawn = indices.batch(DRAWN_TOGETHER).map(
+        drawn = indices.batch(synthetic_faces.DRAWN_TOGETHER).map(
             lambda some: source.render(some, size), tf.data.AUTOTUNE
         )
         return drawn.unbatch()

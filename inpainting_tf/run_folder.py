@@ -25,7 +25,7 @@ import shutil
 
 import tensorflow as tf
 
-from inpainting_tf import images
+from inpainting_tf import image_files, images
 
 
 class RunFolderError(ValueError):
@@ -261,7 +261,7 @@ def written_whole(path, replace=False):
         # Only now: wherever anything fails before, the old one is still somewhere.
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or image_files.first_line(error)
         raise RunFolderError(f"{path}: cannot write there ({reason})") from None
 
 
@@ -374,7 +374,7 @@ def _board_errors(folder):
         yield
     except tf.errors.OpError as error:
         # TensorFlow adds lines that say what it was about to write.
-        reason = error.message.rpartition("; ")[2].strip().splitlines()[0]
+        reason = image_files.first_line(error).rpartition("; ")[2]
         raise OSError(errno.EIO, reason, folder) from None
 
 
