@@ -41,6 +41,7 @@ from inpainting_tf import (
     photos,
 )
 from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.image_files import first_line
 from inpainting_tf.progress import say
 from serving import pictures
 
@@ -340,8 +341,8 @@ def in_words(error):
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, tf.errors.OpError):
-        return f"the method failed: {error.message.strip().splitlines()[0]}"
-    return str(error).strip().splitlines()[0]
+        return f"the method failed: {first_line(error)}"
+    return first_line(error)
 
 
 def main(_):

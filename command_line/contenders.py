@@ -33,6 +33,7 @@ from inpainting_tf import (
     untrusted,
 )
 from inpainting_tf.checkpoints import TrainingStopped
+from inpainting_tf.image_files import first_line
 from inpainting_tf.progress import say
 from inpainting_tf.run_folder import file_hash
 
@@ -139,7 +140,7 @@ def _open(text, size, names):
         else:
             contender = opener(label, source, size, names)
     except (ValueError, ImportError, TrainingStopped) as error:
-        raise UsageError(f"--methods={text}: {_first_line(error)}") from None
+        raise UsageError(f"--methods={text}: {first_line(error)}") from None
     return mirrored(contender, label) if written.is_mirrored else contender
 
 
@@ -348,7 +349,3 @@ def _check_size(path, size):
         raise UsageError(
             f"{path} is {width}x{height}; the protocol's images are {size}x{size}"
         )
-
-
-def _first_line(error):
-    return str(error).strip().splitlines()[0]

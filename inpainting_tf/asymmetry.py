@@ -105,20 +105,27 @@ def list_text(entries, order):
     return text.getvalue()
 
 
-def main(_):
+def main(argv):
     logging.set_verbosity(logging.WARNING)
     try:
+        if argv[1:]:
+            raise ValueError(f"{argv[1]!r} is not a flag")
         protocol = protocols.read(flags.FLAGS.protocol)
         ranked = rank(protocol, flags.FLAGS.data_dir)
         order = {name: place for place, name in enumerate(protocol.names)}
         third = len(ranked) // 3
+        if not third:
+            raise ProtocolError(
+                f"protocol {protocol.name}: {len(ranked)} images have no thirds: take "
+                "one of at least 3"
+            )
         parts = {"frontal": ranked[:third], "turned": ranked[-third:]}
         for part, entries in parts.items():
             path = f"{flags.FLAGS.output}_{part}.csv"
             write_text(path, [list_text(entries, order)])
             values = [value for _, value in entries]
             print(f"{path}: {third} images, {min(values):.3f} to {max(values):.3f}")
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"asymmetry: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(2)
 

@@ -35,8 +35,8 @@ from inpainting_tf.attention_stages import (
     paste_blocks,
     patch_norms,
     picture_of,
-    sizes,
 )
+from inpainting_tf.layers import sizes
 from inpainting_tf.ordered_sums import add_in_order, fork
 
 # About so many copies of the scores are alive at once. Seen was, for gradients of 128 x
@@ -56,11 +56,22 @@ def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
 
     Returns:
       bool, or bool scalar tensor where sizes are not known.
+
+    Raises:
+      ValueError: no limit, and known sizes of more than MOST_PAIRS.
     """
-    if megabytes is None:
-        return True
     batch, height, width, _ = sizes(foreground)
     _, height_behind, width_behind, _ = sizes(background)
+    factors = (height, width, height_behind, width_behind)
+    known = not any(tf.is_tensor(factor) for factor in factors)
+    if megabytes is None:
+        if known and math.prod(factors) > MOST_PAIRS:
+            raise ValueError(
+                f"contextual_attention: {height}x{width} positions and a background of "
+                f"{height_behind}x{width_behind} make too many pairs; give a memory_mb, "
+                "or use a larger rate or smaller pictures"
+            )
+        return True
     least = tf.minimum if tf.is_tensor(batch) else min
     rows = _rows_within(
         foreground, background, megabytes, least(batch, EXAMPLES_AT_ONCE)
@@ -68,11 +79,10 @@ def fits_at_once(foreground, background, fuse_kernel_size, megabytes):
     # Columns and rows wrap round once, which needs more than one step reaches.
     reach = fuse_kernel_size // 2
     wraps_more = (height <= reach) | (height_behind <= reach) | (width < reach)
-    factors = (height, width, height_behind, width_behind)
-    if any(tf.is_tensor(factor) for factor in factors):
-        pairs = tf.reduce_prod(tf.cast(tf.stack(factors), tf.int64))
-    else:
+    if known:
         pairs = math.prod(factors)
+    else:
+        pairs = tf.reduce_prod(tf.cast(tf.stack(factors), tf.int64))
     return ((rows >= height) & (pairs <= MOST_PAIRS)) | wraps_more
 
 

@@ -28,8 +28,8 @@ from inpainting_tf.attention_stages import (
     moved_sum,
     patch_norms,
     picture_of,
-    sizes,
 )
+from inpainting_tf.layers import sizes
 
 # Idle cores take a second example; more would only take memory.
 EXAMPLES_AT_ONCE = 2

@@ -33,8 +33,8 @@ from inpainting_tf.attention_stages import (
     length_of_aligned_steps,
     moved_sum,
     patch_norms,
-    sizes,
 )
+from inpainting_tf.layers import sizes
 
 
 def attend_by_rows(
@@ -60,7 +60,10 @@ def attend_by_rows(
         pairs.
     """
     batch, height, width, _ = sizes(foreground)
-    pairs = (width + 2 * kernel_size, *(n + 16 for n in background.shape[1:3] if n))
+    pairs = (
+        width + 2 * kernel_size,
+        *(n + ALIGNMENT for n in background.shape[1:3] if n),
+    )
     if isinstance(width, int) and math.prod(pairs) >= 2**31:
         raise ValueError(
             f"contextual_attention: a row of {width} positions and a background of "

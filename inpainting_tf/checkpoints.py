@@ -16,6 +16,7 @@ import shutil
 import tensorflow as tf
 
 from inpainting_tf import untrusted
+from inpainting_tf.image_files import first_line
 from inpainting_tf.named_weights import completing_weights, named_weights
 from inpainting_tf.run_folder import write_text
 
@@ -30,7 +31,7 @@ class TrainingStopped(RuntimeError):
 
 
 class NotFinite(TrainingStopped):
-    """A loss or a weight has become infinite or no number."""
+    """A loss, a weight or a measured value has become infinite or no number."""
 
 
 class Checkpoints:
@@ -103,7 +104,7 @@ class Checkpoints:
                 self._checkpoint.restore(path).assert_consumed()
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             raise TrainingStopped(
-                f"checkpoint {path} cannot be restored: {str(error).splitlines()[0]}"
+                f"checkpoint {path} cannot be restored: {first_line(error)}"
             ) from None
         return int(self.step)
 
@@ -148,7 +149,7 @@ class Checkpoints:
         except Exception as error:  # noqa: BLE001 - damage shows in many types
             raise TrainingStopped(
                 f"checkpoint {path} has not the weights to start from: "
-                f"{str(error).splitlines()[0]}"
+                f"{first_line(error)}"
             ) from None
 
     def save_completing_weights(self, folder, step, half=False):
@@ -396,7 +397,7 @@ def _reason(error):
     """What went wrong in one line, without TensorFlow's node names and paths."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    line = str(getattr(error, "message", error)).strip().splitlines()[0]
+    line = first_line(error)
     line = re.sub(r"^\{\{.*?\}\} ", "", line)
     line = re.sub(r" \[Op:\w+\].*", "", line)
     # TensorFlow writes "<path>; <what the system said>".

@@ -46,10 +46,9 @@ from inpainting_tf.attention_stages import (
     most_attended,
     patch_norm,
     reduce_features,
-    sizes,
     valid_patches,
 )
-from inpainting_tf.layers import resize_nearest_aligned
+from inpainting_tf.layers import resize_nearest_aligned, sizes
 from inpainting_tf.ordered_sums import fork
 
 # For the scores of all pairs; what needs more goes row by row.
@@ -88,9 +87,9 @@ def contextual_attention(
         all pairs of two examples need more, it goes row by row, see `attention_rows`:
         equal results, and about a dozen times w h' w' floats of memory; gradients then
         by blocks of at least seven rows. XLA needs shapes that are known when the graph
-        is made, and an empty batch too. None: no limit but 2**30 pairs of positions.
-        Pictures of fewer rows or columns than a propagation step reaches always go at
-        once.
+        is made, and an empty batch too. None: all at once; more than 2**30 pairs of
+        positions are refused where sizes are known when the graph is made. Pictures of
+        fewer rows or columns than a propagation step reaches always go at once.
 
     Returns:
       (output, offsets): the output is `[B, H, W, C]` float32, all-zero where the whole
@@ -99,7 +98,7 @@ def contextual_attention(
       column of the most attended background position minus the own position.
 
     Raises:
-      ValueError: wrong shapes or arguments.
+      ValueError: wrong shapes or arguments, or too many pairs of positions.
     """
     _check_arguments(kernel_size, stride, rate, fuse_kernel_size, form, memory_mb)
     if foreground is background:

@@ -17,14 +17,11 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf import images
+from inpainting_tf import images, synthetic_faces
 from inpainting_tf.sources import DataError
 
 # What the random numbers of an example are for; folded into its seed.
 _FLIP, _MASK, _ZOOM = 1, 2, 3
-
-# Synthetic faces per call of the renderer.
-DRAWN_TOGETHER = 16
 
 # Replacements tried for an unusable picture; with half of a source unusable, the chance
 # that all of them fail is below 1e-30.
@@ -52,7 +49,8 @@ class Loader:
           size: side of the images in pixels.
           crop: "square" or the side of the centred crop, see `images.crop_region`.
           max_broken_share: share of the source, 0..1, that may be unusable.
-          on_broken: called with (name, reason) of each unusable picture once.
+          on_broken: called with (name, reason) of each unusable picture once; an OSError
+            that it raises stops loading.
         """
         self.broken = {}
         self.failure = None
@@ -68,7 +66,8 @@ class Loader:
         """Returns picture `index`, or its replacement, as uint8 [side, side, 3].
 
         Raises:
-          DataError: more of the source is unusable than allowed.
+          DataError: more of the source is unusable than allowed, or the note of an
+            unusable picture cannot be written.
         """
         redraw = random.Random(int(index))
         candidate = int(index)
@@ -89,11 +88,21 @@ class Loader:
                 return
             self.broken[name] = reason
             count = len(self.broken)
+            unwritten = None
             if self._on_broken is not None:
-                self._on_broken(name, reason)
-            if count <= self._max_broken:
+                try:
+                    self._on_broken(name, reason)
+                except OSError as error:
+                    unwritten = error
+            if unwritten is None and count <= self._max_broken:
                 return
             kinds = images.count_by_kind(self.broken.values())
+        if unwritten is not None:
+            raise self._fail(
+                f"{unwritten.filename}: cannot note an unusable picture there "
+                f"({unwritten.strerror}); make room or let it be written to, then run "
+                "the same command"
+            )
         raise self._fail(
             f"{self._source.description}: {count} of {len(self._source)} pictures "
             f"are unusable, more than --max_broken_share={self._max_broken_share:g}"
@@ -109,7 +118,7 @@ class Loader:
 def _load_images(source, loader, indices, size):
     """Dataset of int64 picture numbers -> dataset of uint8 [size, size, 3]."""
     if hasattr(source, "render"):  # Drawing is cheaper in batches.
-        drawn = indices.batch(DRAWN_TOGETHER).map(
+        drawn = indices.batch(synthetic_faces.DRAWN_TOGETHER).map(
             lambda some: source.render(some, size), tf.data.AUTOTUNE
         )
         return drawn.unbatch()

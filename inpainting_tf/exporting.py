@@ -22,7 +22,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 import inpainting_tf
-from inpainting_tf import graph_codecs, masks, run_folder, serving
+from inpainting_tf import graph_codecs, image_files, masks, run_folder, serving
 
 
 class ExportError(ValueError):
@@ -80,7 +80,7 @@ def export(served, export_dir, method, facts, version=None):
                     raise
                 path = _version_path(model_dir, version)  # Somebody else took it.
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or image_files.first_line(error)
         raise ExportError(f"{path}: cannot be written ({reason})") from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -7,7 +7,6 @@ In order: `read_metrics` and `loss_curves`; `metric_against_hole_area`;
 `frontal_against_turned`.
 """
 
-import json
 import os
 from collections.abc import Mapping
 
@@ -15,6 +14,7 @@ import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from inpainting_tf import run_folder
 from inpainting_tf.figure_style import (
     LONGEST_NAME,
     draw_legend,
@@ -39,7 +39,7 @@ def read_metrics(run_dir):
     """The numbers that a run logged in its metrics.jsonl.
 
     Args:
-      run_dir: a run folder; its last line may be cut short.
+      run_dir: a run folder; damaged lines of its file are left out.
 
     Returns:
       dict: quantity -> (steps, values), float arrays of equal length.
@@ -47,20 +47,16 @@ def read_metrics(run_dir):
     Raises:
       ValueError: there is no such file, or nothing was logged in it yet.
     """
-    path = os.path.join(run_dir, "metrics.jsonl")
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.readlines()
+        # Of a file that is not there, no entries are read.
+        os.stat(os.path.join(run_dir, "metrics.jsonl"))
+        entries = run_folder.logged_entries(run_dir)
     except OSError as error:
         raise ValueError(
             f"{run_dir} holds no run: cannot read its metrics.jsonl ({error.strerror})"
         ) from None
     curves = {}
-    for line in lines:
-        try:
-            entry = json.loads(line)
-        except json.JSONDecodeError:
-            break  # A line cut short is the last one.
+    for entry in entries:
         for name, value in entry.items():
             if name not in NOT_DRAWN:
                 steps, values = curves.setdefault(name, ([], []))

@@ -5,10 +5,10 @@ Input: `matplotlib.figure.Figure`s from `figure_grids` and `figure_charts`. In o
 """
 
 import io
-import os
 
 import matplotlib
 
+from inpainting_tf import image_files
 from inpainting_tf.figure_style import DOTS_PER_INCH
 
 
@@ -31,7 +31,6 @@ def save(figure, stem):
     Returns:
       The two paths.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(stem)), exist_ok=True)
     paths = []
     for kind in ("png", "pdf"):
         data = _file_bytes(figure, kind)
@@ -39,14 +38,7 @@ def save(figure, stem):
         # as drawing them.
         figure.set_layout_engine("none")
         path = f"{stem}.{kind}"
-        try:
-            with open(f"{path}.tmp", "wb") as file:
-                file.write(data)
-            os.replace(f"{path}.tmp", path)
-        except BaseException:
-            if os.path.exists(f"{path}.tmp"):
-                os.remove(f"{path}.tmp")
-            raise
+        image_files.write_bytes(path, data)
         paths.append(path)
     return paths
 

@@ -10,6 +10,7 @@ In order: `comparison_grid` (the figures 2 and 4 to 8 of the paper),
 import numpy as np
 from matplotlib.lines import Line2D
 
+from inpainting_tf import images
 from inpainting_tf.contextual_attention import offsets_to_color
 from inpainting_tf.figure_style import (
     FONT_SIZE,
@@ -190,7 +191,7 @@ def attention_offsets(pictures, offsets, masks=None, names=None, size="screen"):
             f"attention_offsets: {count} pictures, {len(offsets)} offsets, "
             f"{len(masks)} masks and {len(names)} names; need one of each per picture"
         )
-    colored = np.uint8(np.round((offsets_to_color(offsets) + 1) * 127.5))
+    colored = images.to_uint8(offsets_to_color(offsets)).numpy()
     longest = np.sqrt(np.sum(np.square(offsets.astype(float)), -1)).max(axis=(1, 2))
     rows = []
     for i in range(count):
@@ -239,5 +240,5 @@ def _wheel(side):
     down, right = np.meshgrid(steps, steps, indexing="ij")
     is_inside = down**2 + right**2 <= radius**2
     offsets = np.stack([down, right], -1) * is_inside[..., np.newaxis]
-    color = np.uint8(np.round((offsets_to_color(offsets[np.newaxis])[0] + 1) * 127.5))
+    color = images.to_uint8(offsets_to_color(offsets[np.newaxis])[0]).numpy()
     return np.where(is_inside[..., np.newaxis], color, np.uint8(255))

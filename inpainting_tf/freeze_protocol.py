@@ -54,6 +54,7 @@ def freeze(path, data_dir=None):
     Raises:
       ProtocolError: an impossible entry, images that are missing, unusable or other
         than an existing list says, or an area bin that masks do not reach.
+      OSError: an image cannot be read, or a file cannot be written.
     """
     protocol, _ = read_definition(path)
     folder = os.path.dirname(path)
@@ -192,7 +193,7 @@ def main(argv):
             raise ProtocolError(f"--protocol={path}: no such file")
         _, before = read_definition(path)
         protocol = freeze(path, data_dir)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"freeze_protocol: {str(error).splitlines()[0]}", file=sys.stderr)
         sys.exit(2)
     was = (before or {}).get("hash", protocol.hash)

@@ -145,8 +145,7 @@ def decode(data):
     except Image.DecompressionBombError:
         raise ImageError(_BOMB) from None
     except Exception as error:  # noqa: BLE001 - decoders raise many types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ImageError(f"damaged: {reason}") from None
+        raise ImageError(f"damaged: {first_line(error)}") from None
 
 
 def _to_rgb(picture):
@@ -158,6 +157,13 @@ def _to_rgb(picture):
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def first_line(error):
+    """What an exception says, in one line; its type's name where it says nothing."""
+    # What TensorFlow's errors say without the operation.
+    text = str(getattr(error, "message", None) or error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def missing_pixels(pixels):

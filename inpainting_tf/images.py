@@ -14,8 +14,6 @@ import tensorflow as tf
 
 from inpainting_tf.image_files import (  # noqa: F401 - used as images.decode etc.
     EXTENSIONS,
-    FORMATS,
-    MAX_PIXELS,
     ImageError,
     count_by_kind,
     decode,
@@ -134,11 +132,11 @@ def compose(image, predicted, mask):
     network predicts there.
 
     Args:
-      image: float [B, H, W, 3]; only its known pixels are used.
-      predicted: float [B, H, W, 3].
+      image: float or uint8 [B, H, W, 3]; only its known pixels are used.
+      predicted: [B, H, W, 3] of the same type.
       mask: float [B, H, W, 1] of 0 and 1, 1 = missing.
 
     Returns:
-      float [B, H, W, 3].
+      [B, H, W, 3] of the same type.
     """
     return tf.where(mask > 0, predicted, image)

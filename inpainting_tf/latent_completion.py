@@ -47,9 +47,9 @@ def search_and_blend(
       **constants: of `latent_search.search`.
 
     Returns:
-      dict: `completed` [B, S, S, 3], known pixels untouched (but for "weights") and in
-      [-1, 1] where the image is, `predicted` (the
-      found image) and all that `latent_search.search` returns but `image`.
+      dict: `completed` [B, S, S, 3], known pixels untouched (but for "weights"), what is
+      filled in within [-1, 1] (but for clip_blended=False); `predicted`, the found image;
+      and all that `latent_search.search` returns but `image`.
 
     Raises:
       ValueError: an unknown blending.

@@ -223,7 +223,8 @@ def search(
       keys: int32 [B], what distinguishes the examples' starts; None gives every
         example the same starts, so that its place in a batch does not matter.
       start: see `initial_z`.
-      start_z: float [B, L] or [B * restarts, L], instead of random starts.
+      start_z: float [B * restarts, L], an example's restarts side by side, instead of
+        random starts.
       context, prior: see `context_loss`, `prior_loss`.
       prior_weight: lambda.
       optimizer: "adam" or "nesterov". z is clipped to [-1, 1] after each step.
@@ -234,7 +235,8 @@ def search(
         loss has not fallen; 0 never stops early.
       min_improvement: what counts as falling: more than this share of the absolute
         value of the lowest loss so far.
-      keep: "best": the z of the lowest loss met; "last": the z after the last step.
+      keep: "best": the z of the lowest loss met, of those that are numbers; "last": the
+        z after the last step.
       group_size: how many z the networks see at once; the last group is filled up.
         With 1, z is the same bits in every batch. More are faster for large batches
         (on two cores 64 take 1.2 times as long in ones as in twos, 1.5 times as in
@@ -321,7 +323,8 @@ def search(
 
             better = loss < best_loss
             best_z = tf.where(better[:, tf.newaxis], z, best_z)
-            best_loss = tf.minimum(loss, best_loss)
+            # Unlike tf.minimum, leaves out a loss that is no number.
+            best_loss = tf.where(better, loss, best_loss)
             if patience:
                 fallen = loss < goal
                 goal = tf.where(fallen, loss - min_improvement * tf.abs(loss), goal)
@@ -371,7 +374,8 @@ def search(
         image, values = evaluate(last_z, group_terms)
         loss, z = values[:, 0], last_z
         if keep == "best":
-            z = tf.where((best_loss < loss)[:, tf.newaxis], best_z, last_z)
+            # As written, a last loss that is no number leaves the best one.
+            z = tf.where((loss <= best_loss)[:, tf.newaxis], last_z, best_z)
             image, kept_values = evaluate(z, group_terms)
             loss = kept_values[:, 0]
         # Once all have stopped nothing moves any more; every later entry is the last.

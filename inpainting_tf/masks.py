@@ -29,7 +29,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from inpainting_tf import images, mask_rules
+from inpainting_tf import image_files, images, mask_rules
 
 RULES = (
     "center",
@@ -275,8 +275,9 @@ def crop_patches(image, corner, patch_height, patch_width):
 def load_bank(folder, height, width):
     """Reads every picture below a folder as a mask.
 
-    Grey values above 127 are missing. A larger mask of the same aspect ratio is resized
-    by nearest neighbour.
+    What is missing is as in `image_files.missing_pixels`: grey above 127, or 1 in a
+    mask of 0 and 1. A larger mask of the same aspect ratio is resized by nearest
+    neighbour.
 
     Args:
       folder: path.
@@ -303,12 +304,12 @@ def load_bank(folder, height, width):
 
 def _load_mask(path, height, width):
     try:
-        grey = images.decode(images.read(path)).mean(axis=-1)
+        missing = image_files.missing_pixels(images.decode(images.read(path)))
     except images.ImageError as error:
         raise ValueError(
             f"mask {path} cannot be read ({error}); repair or remove it"
         ) from None
-    own_height, own_width = grey.shape
+    own_height, own_width = missing.shape
     if own_width * height != own_height * width or own_height < height:
         raise ValueError(
             f"mask {path} is {own_height}x{own_width} (height x width), wanted is"
@@ -317,11 +318,11 @@ def _load_mask(path, height, width):
     # The source pixel under the centre of each wanted pixel.
     rows = (2 * np.arange(height) + 1) * own_height // (2 * height)
     columns = (2 * np.arange(width) + 1) * own_width // (2 * width)
-    mask = (grey[rows][:, columns] > 127).astype(np.uint8)[..., np.newaxis]
+    mask = missing[rows][:, columns].astype(np.uint8)[..., np.newaxis]
     if not mask.any():
         raise ValueError(
-            f"mask {path} has no missing pixel (grey above 127) at {height}x{width};"
-            " remove it, or invert it if its holes are black"
+            f"mask {path} has no missing pixel (grey above 127, or 1 in a mask of 0 and"
+            f" 1) at {height}x{width}; remove it, or invert it if its holes are black"
         )
     return mask
 

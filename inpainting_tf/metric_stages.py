@@ -47,25 +47,22 @@ class DifferingWindow:
     Windows have one size, that of the largest, and a place for each example. They hold
     two radii of SSIM's window more on every side, unless the image ends before: all
     pixels whose SSIM is not 1, and all that it depends on.
-
-    Attributes:
-      height, width: of the windows, int32.
     """
 
     def __init__(self, x, y):
         """Finds the windows of x, y [B, H, W, C], of any type."""
         differs = tf.reduce_any(tf.not_equal(x, y), axis=3)
-        self._rows, self.height = _interval(tf.reduce_any(differs, axis=2))
-        self._columns, self.width = _interval(tf.reduce_any(differs, axis=1))
+        self._rows = _interval(tf.reduce_any(differs, axis=2))
+        self._columns = _interval(tf.reduce_any(differs, axis=1))
 
     def cut(self, x):
-        """[B, H, W, C] -> [B, height, width, C]."""
+        """[B, H, W, C] -> the windows, [B, h, w, C]."""
         x = tf.gather(x, self._rows, axis=1, batch_dims=1)
         return tf.gather(x, self._columns, axis=2, batch_dims=1)
 
 
 def _interval(differs):
-    """The places [B, n] of the windows along one side, and n; `differs` is [B, N]."""
+    """The places [B, n] of the windows along one side; `differs` is [B, N]."""
     size = tf.shape(differs)[1]
     number = tf.range(size)
     first = tf.reduce_min(tf.where(differs, number, size), axis=1)
@@ -74,7 +71,7 @@ def _interval(differs):
     longest = tf.maximum(tf.reduce_max(last - first + 1), 0)
     length = tf.minimum(longest + 2 * margin, size)
     start = tf.clip_by_value(first - margin, 0, size - length)
-    return start[:, None] + tf.range(length), length
+    return start[:, None] + tf.range(length)
 
 
 def differing_levels(image, completed, mask=None):

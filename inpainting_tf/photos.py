@@ -139,10 +139,10 @@ def read(data):
             orientation = _orientation(picture)
             chunks = _chunks(picture, data, notes)
     except (tf.errors.OpError, OSError, ValueError) as error:
-        reason = str(getattr(error, "message", error)).splitlines()[0]
-        raise ImageError(f"damaged: {reason}") from None
-    pixels = _UPRIGHT.get(orientation, np.asarray)(pixels)
-    return Photo(pixels, rgb, orientation, tuple(chunks), tuple(notes))
+        raise ImageError(f"damaged: {image_files.first_line(error)}") from None
+    return Photo(
+        upright(pixels, orientation), rgb, orientation, tuple(chunks), tuple(notes)
+    )
 
 
 def upright(pixels, orientation):

@@ -19,7 +19,7 @@ The tables:
     area_bins = [10, 20, 30]    # free_form: edges in % of the image, images take turns
     seed = 0
     [metrics]
-    names = ["psnr", "ssim"]    # of inpainting_tf.metrics
+    names = ["psnr", "ssim"]    # of inpainting_tf.metric_table
     [frozen]                    # written by inpainting_tf.freeze_protocol
 
 Example i has image i of the list (face i // n of population i mod n of n) and the mask

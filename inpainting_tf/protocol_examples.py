@@ -28,7 +28,6 @@ from inpainting_tf import images, protocol_masks, synthetic_faces, untrusted
 from inpainting_tf.protocol_definition import ProtocolError
 
 _THUMBNAIL = 4  # Side of the thumbnail.
-_DRAWN_TOGETHER = 16  # Faces per call of the renderer.
 
 
 # ---------------------------------------------------------------------- records
@@ -244,7 +243,9 @@ class Examples:
         if self.protocol.needs_files:
             pixels = indices.map(load_resized, tf.data.AUTOTUNE)
         else:
-            pixels = indices.batch(_DRAWN_TOGETHER).map(draw, tf.data.AUTOTUNE)
+            pixels = indices.batch(synthetic_faces.DRAWN_TOGETHER).map(
+                draw, tf.data.AUTOTUNE
+            )
             pixels = pixels.unbatch()
 
         def example(index, pixels):

@@ -25,7 +25,7 @@ import shutil
 
 import tensorflow as tf
 
-from inpainting_tf import images
+from inpainting_tf import image_files, images
 
 
 class RunFolderError(ValueError):
@@ -131,14 +131,21 @@ def read_flags(run_dir):
 
 
 def note_unusable(run_dir, name, reason):
-    """Adds a picture to unusable_pictures.txt, once; returns the file's path."""
+    """Adds a picture to unusable_pictures.txt, once; returns the file's path.
+
+    Raises:
+      OSError: it cannot be written; names the file.
+    """
     path = os.path.join(run_dir, "unusable_pictures.txt")
     # A file name may hold bytes that are no text, and line ends.
     line = os.fsencode(images.in_one_line(f"{name}: {reason}") + "\n")
-    with open(path, "ab+") as file:
-        file.seek(0)
-        if line not in file.readlines():
-            file.write(line)
+    try:
+        with open(path, "ab+") as file:
+            file.seek(0)
+            if line not in file.readlines():
+                file.write(line)
+    except OSError as error:  # One of writing or closing names no file.
+        raise OSError(error.errno, error.strerror, path) from None
     return path
 
 
@@ -254,7 +261,7 @@ def written_whole(path, replace=False):
         # Only now: wherever anything fails before, the old one is still somewhere.
         shutil.rmtree(old, ignore_errors=True)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = getattr(error, "strerror", None) or image_files.first_line(error)
         raise RunFolderError(f"{path}: cannot write there ({reason})") from None
 
 
@@ -342,13 +349,9 @@ class Log:
 
     def picture(self, step, name, pixels):
         """Writes `samples/<name>_<step>.png`; pixels is uint8 [H, W, 3]."""
-        images.write_png(self.picture_path(step, name), pixels)
+        images.write_png(os.path.join(self._samples, f"{name}_{step:08d}.png"), pixels)
         with _board_errors(self._board_folder), self._board.as_default():
             tf.summary.image(name, pixels[None], step=step)
-
-    def picture_path(self, step, name):
-        """Path of the file that `picture` writes."""
-        return os.path.join(self._samples, f"{name}_{step:08d}.png")
 
     def best(self, name):
         """Largest value logged under a name so far; minus infinity without any."""
@@ -371,7 +374,7 @@ def _board_errors(folder):
         yield
     except tf.errors.OpError as error:
         # TensorFlow adds lines that say what it was about to write.
-        reason = error.message.rpartition("; ")[2].strip().splitlines()[0]
+        reason = image_files.first_line(error).rpartition("; ")[2]
         raise OSError(errno.EIO, reason, folder) from None
 
 

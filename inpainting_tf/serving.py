@@ -26,8 +26,6 @@ import tensorflow as tf
 from inpainting_tf import any_size, graph_codecs, images
 from inpainting_tf.graph_codecs import require
 
-SIGNATURES = ("serving_default", "float", "encoded")
-
 
 @dataclasses.dataclass(frozen=True)
 class ServedMethod:
@@ -167,7 +165,7 @@ def _complete_levels(served, image, mask):
     """uint8 levels [B, H, W, 3], mask levels [B, H, W, 1] -> completed, uint8."""
     missing = graph_codecs.missing_pixels(mask)
     completed = complete(served, images.to_float(image), missing)
-    return tf.where(missing > 0, images.to_uint8(completed), image)
+    return images.compose(image, images.to_uint8(completed), missing)
 
 
 def _complete_files(served, image_files, mask_files):
@@ -225,7 +223,7 @@ def _complete_files(served, image_files, mask_files):
         completed = _finish(
             served, images.to_float(image), missing, completed[tf.newaxis]
         )
-        levels = tf.where(missing > 0, images.to_uint8(completed), image)
+        levels = images.compose(image, images.to_uint8(completed), missing)
         return graph_codecs.encode_png(levels[0])
 
     completed = _inpaint(served, *prepared)

@@ -17,6 +17,7 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from inpainting_tf import images, synthetic_faces, untrusted
+from inpainting_tf.image_files import first_line
 
 # What data sets call the part that training may choose by, in order of preference.
 VALIDATION_NAMES = ("validation", "val", "test")
@@ -65,7 +66,7 @@ class TfdsSource:
         except Exception as error:  # noqa: BLE001 - TFDS raises many types
             raise DataError(
                 f"--split={split}: {builder.info.name} has the splits "
-                f"{', '.join(builder.info.splits)} ({_first_line(error)})"
+                f"{', '.join(builder.info.splits)} ({first_line(error)})"
             ) from None
         file_format = builder.info.file_format.value
         if file_format == "tfrecord":
@@ -100,7 +101,7 @@ class TfdsSource:
         try:
             example = tf.train.Example.FromString(self._record(index))
         except (OSError, ValueError, DecodeError) as error:
-            raise images.ImageError(f"damaged record: {_first_line(error)}") from None
+            raise images.ImageError(f"damaged record: {first_line(error)}") from None
         encoded = example.features.feature["image"].bytes_list.value
         if not encoded:
             raise images.ImageError("no encoded `image` feature")
@@ -223,7 +224,7 @@ def _list_partitions(list_file, folder):
         ) as file:
             rows = _list_rows(file, list_file)
     except (OSError, csv.Error) as error:
-        raise DataError(f"--data_list={list_file}: {_first_line(error)}") from None
+        raise DataError(f"--data_list={list_file}: {first_line(error)}") from None
     if not rows:
         raise DataError(f"--data_list={list_file}: the list is empty")
     partitions = sorted({partition for _, partition in rows if partition})
@@ -336,7 +337,7 @@ def _tfds_builder(name, data_dir):
     except Exception as error:  # noqa: BLE001 - TFDS raises many types
         raise DataError(
             f"--dataset={name}: not a TensorFlow Datasets name "
-            f"({_first_line(error)}); use one, or folder, list, synthetic_faces"
+            f"({first_line(error)}); use one, or folder, list, synthetic_faces"
         ) from None
     if not builder.info.splits:
         print(f"downloading and preparing {builder.info.full_name}", file=sys.stderr)
@@ -352,7 +353,7 @@ def _tfds_builder(name, data_dir):
                 )
             raise DataError(
                 f"--dataset={name}: download or preparation failed "
-                f"({type(error).__name__}: {_first_line(error)}); get the pictures by "
+                f"({type(error).__name__}: {first_line(error)}); get the pictures by "
                 f"hand and use {by_hand}"
             ) from None
     if "image" not in builder.info.features:
@@ -373,14 +374,14 @@ def _tfrecord_records(instruction):
     records = np.empty([wanted, 2], np.int64)
     try:
         with open(instruction.filename, "rb") as file:
-            offset = 0
+            offset, size = 0, os.fstat(file.fileno()).st_size
             for i in range(wanted):
                 header = os.pread(file.fileno(), 8, offset)
                 (length,) = struct.unpack("<Q", header)
+                if offset + 16 + length > size:  # Of damage too: up to 2**64.
+                    raise struct.error
                 records[i] = offset + 12, length
                 offset += 16 + length
-            if offset > os.fstat(file.fileno()).st_size:
-                raise struct.error
     except OSError as error:
         raise DataError(f"{instruction.filename}: {error.strerror}") from None
     except struct.error:
@@ -440,8 +441,3 @@ def fingerprint(source):
             size = -1
         digest.update(os.fsencode(name) + f"\0{size}\n".encode())
     return digest.hexdigest()[:16]
-
-
-def _first_line(error):
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__

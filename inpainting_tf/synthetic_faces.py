@@ -14,7 +14,7 @@ Stages:
 1. `face_parameters`: an integer hash turns the index into named random numbers.
 2. `face_painting.head_geometry`: every pixel is projected back onto the turned head.
 3. `face_painting`'s parts, in painting order: opacities and colours.
-4. `compose`: alpha-over; a fourth channel collects the head region.
+4. `paint_over`: alpha-over; a fourth channel collects the head region.
 5. `render`: the public function.
 
 Lengths are in half image sizes: x runs from -1 (left) to 1, y from -1 (top) to 1.
@@ -28,8 +28,11 @@ import tensorflow as tf
 from inpainting_tf.face_painting import PAINTING_ORDER, head_geometry
 from inpainting_tf.face_parameters import SPLITS, draw_parameters
 
+# Faces per call of `render` at which drawing many is cheap.
+DRAWN_TOGETHER = 16
 
-def compose(canvas, groups, extra):
+
+def paint_over(canvas, groups, extra):
     """Paint groups `(mask, (colour [B, 3], alpha [B, H, W]), ...)` over a canvas.
 
     `canvas` is `[B, 4, H, W]`, colour planes first; `extra` is the layers' value for
@@ -77,11 +80,11 @@ def _paint(indices, seed, split, size):
         margin = round((1 - side) / 2 * size)
         rows, columns = slice(first, last), slice(margin, size - margin)
         if last - first == size and not margin:
-            canvas = compose(canvas, part(scalars, g), is_head)
+            canvas = paint_over(canvas, part(scalars, g), is_head)
             continue
         groups = part(scalars, _Crop(g, size, rows, columns))
         strip = canvas[:, :, rows]
-        box = compose(strip[..., columns], groups, is_head)
+        box = paint_over(strip[..., columns], groups, is_head)
         left, right = strip[..., :margin], strip[..., size - margin :]
         strip = tf.concat([left, box, right], axis=3)
         canvas = tf.concat([canvas[:, :, :first], strip, canvas[:, :, last:]], axis=2)

@@ -87,8 +87,8 @@ def train(
       the signal that stopped training early, or None when it ran to the end.
 
     Raises:
-      TrainingStopped: a loss or a weight is not finite, no checkpoint can be restored
-        though some were written, or the disk takes no more.
+      TrainingStopped: a loss, a weight or what a validation measures is not finite, no
+        checkpoint can be restored though some were written, or the disk takes no more.
       RunFolderError: another process is training there.
     """
     checkpoints = Checkpoints(model, os.path.join(run_dir, "checkpoints"), keep)

@@ -80,6 +80,9 @@ class Run:
 
         Args:
           validate_start: as of `training.train`.
+
+        Raises:
+          NotFinite: what is measured is not.
         """
         log = self._log
         if self.step == 0 and not log.history:
@@ -91,6 +94,8 @@ class Run:
         ):
             best_before = log.best("validation/psnr")
             log.complete(self._validate())
+            self._monitor = health.Monitor(log.history[:-1])
+            self._watch_health(log.history[-1])
             if log.best("validation/psnr") > best_before:
                 self._save(best=True)
 
@@ -143,6 +148,8 @@ class Run:
 
         Raises:
           Abandoned: it is to stop during a validation, which the next process does.
+          NotFinite: what a validation measures is not. No rollback is tried: the other
+            workers, which do not validate, would not know of it.
         """
         seconds = time.monotonic() - self._began
         self._progress.advance(self.step, len(self._pending), seconds, losses)
@@ -253,12 +260,21 @@ class Run:
         )
 
     def _report(self, measures, samples):
-        """Draws samples and says what was measured; returns it under its names."""
+        """Draws samples and says what was measured; returns it under its names.
+
+        Raises:
+          NotFinite: naming the step and what is not finite.
+        """
+        values = {f"validation/{name}": value for name, value in measures.items()}
+        values |= health.output_measures(samples)
+        for name, value in values.items():
+            if not math.isfinite(value):
+                name += " in validation"
+                raise _not_finite(self.step, name, value, self._checkpoints.kept)
         self._log.picture(self.step, "step", figures.draw_samples(samples))
         if measures:
             say(f"step {self.step}: validation {evaluation.describe(measures)}")
-        values = {f"validation/{name}": value for name, value in measures.items()}
-        return values | health.output_measures(samples)
+        return values
 
     def _watch_health(self, values):
         self._monitor.observe(values)
@@ -294,11 +310,14 @@ def _resume(checkpoints, run_dir):
 
 
 def _validation_missing(log, step):
-    """Whether a run was stopped during the validation of the step it stands at."""
+    """Whether a run was stopped during the validation of the step it stands at.
+
+    The log says so: a picture of the step may be there from steps that were lost.
+    """
     last = log.history[-1] if log.history else {}
-    return last.get("step") == step and not os.path.exists(
-        log.picture_path(step, "step")
-    )
+    # A network that completes nothing logs the second only.
+    of_validation = {"validation/psnr", health.PREFIX + "saturated_outputs"}
+    return last.get("step") == step and not of_validation & last.keys()
 
 
 def _note_rollback(run_dir, allowed, step, fault, checkpoints):
@@ -342,10 +361,14 @@ def finite_values(pending, step, kept):
             if name.startswith(health.PREFIX):
                 continue
             if not math.isfinite(value := float(value)):
-                raise NotFinite(
-                    f"step {at}: {name} is {value}; {kept()}; try a lower "
-                    "--learning_rate or a --clip_norm in another --run_dir"
-                )
+                raise _not_finite(at, name, value, kept)
     if not pending:
         return {}
     return {name: float(value) for name, value in pending[-1].items()}
+
+
+def _not_finite(step, name, value, kept):
+    return NotFinite(
+        f"step {step}: {name} is {value}; {kept()}; try a lower --learning_rate or a "
+        "--clip_norm in another --run_dir"
+    )

@@ -50,17 +50,23 @@ def test_pictures_of_another_size_are_refused():
         asymmetry.asymmetry(np.zeros([1, 64, 32, 3], np.uint8))
 
 
-def test_the_program_splits_a_protocols_images_into_thirds(tmp_path):
-    shown = [*faces("test_frontal", 3), *faces("test_turned", 3)]
-    order = [4, 0, 1, 3, 5, 2]
-    for place, index in enumerate(order):
-        Image.fromarray(shown[index]).save(tmp_path / f"{place}.png")
-    protocol = tmp_path / "faces.toml"
+def frozen(folder, shown):
+    """Freezes a protocol of pictures, named by their places; returns its path."""
+    for place, pixels in enumerate(shown):
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    protocol = folder / "faces.toml"
     protocol.write_text(
         '[images]\nlist = "images.csv"\ncrop = "square"\nsize = 64\n'
         '[masks]\nrule = "half"\nseed = 0\n[metrics]\nnames = ["psnr"]\n'
     )
-    freeze(str(protocol), str(tmp_path))
+    freeze(str(protocol), str(folder))
+    return protocol
+
+
+def test_the_program_splits_a_protocols_images_into_thirds(tmp_path):
+    shown = [*faces("test_frontal", 3), *faces("test_turned", 3)]
+    order = [4, 0, 1, 3, 5, 2]
+    protocol = frozen(tmp_path, [shown[index] for index in order])
     flags = [f"--protocol={protocol}", f"--data_dir={tmp_path}"]
     status, errors = programs.run(
         "-m", "inpainting_tf.asymmetry", *flags, f"--output={tmp_path}/out"
@@ -77,3 +83,24 @@ def test_the_program_splits_a_protocols_images_into_thirds(tmp_path):
     )
     assert status == 2 and errors.splitlines()[-1].startswith("asymmetry: ")
     assert not os.path.exists(tmp_path / "o_turned.csv")
+
+
+@pytest.mark.parametrize(
+    ("count", "word", "output", "refusal"),
+    [
+        (2, None, "out", "protocol faces: 2 images have no thirds"),
+        (3, "stray", "out", "'stray' is not a flag"),
+        (3, None, "absent/out", "No such file or directory"),
+    ],
+)
+def test_what_the_program_cannot_do_it_says_in_one_line(
+    tmp_path, count, word, output, refusal
+):
+    protocol = frozen(tmp_path, faces("test_frontal", count))
+    flags = [f"--protocol={protocol}", f"--data_dir={tmp_path}"]
+    flags += [f"--output={tmp_path}/{output}", *([word] if word else [])]
+    status, errors = programs.run("-m", "inpainting_tf.asymmetry", *flags)
+    assert status == 2 and "Traceback" not in errors, errors
+    line = errors.splitlines()[-1]
+    assert line.startswith("asymmetry: ") and refusal in line
+    assert not [name for name in os.listdir(tmp_path) if name.startswith("out")]

@@ -122,6 +122,14 @@ def test_more_pairs_than_a_tensor_holds_go_row_by_row_or_are_refused():
         attend_all.get_concrete_function(huge)
 
 
+def test_without_a_limit_of_memory_more_pairs_than_a_tensor_holds_are_refused():
+    """2**30 pairs are 181.02 x 181.02 positions on both sides."""
+    attend_all = tf.function(lambda x: contextual_attention(x, x, form="diagonal")[0])
+    attend_all.get_concrete_function(tf.TensorSpec([1, 181, 181, 1]))
+    with pytest.raises(ValueError, match="182x182.*too many pairs; give a memory_mb"):
+        attend_all.get_concrete_function(tf.TensorSpec([1, 182, 182, 1]))
+
+
 @pytest.mark.parametrize("memory", [SMALLEST, 0.2, 100.0])
 def test_in_a_graph_for_any_size_memory_decides_when_it_runs(memory):
     channels = 4

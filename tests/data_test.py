@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import struct
+import types
 
 import numpy as np
 import pytest
@@ -494,3 +496,23 @@ def test_a_cut_tfrecord_shard_is_named(prepared_celeb_a):
     finally:
         with open(shard, "wb") as file:
             file.write(whole)
+
+
+@pytest.mark.parametrize("length", [99, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_record_longer_than_its_shard_is_an_end_that_comes_early(tmp_path, length):
+    """Lengths that a damaged file may claim, of a shard whose records hold 8 bytes."""
+    shard = tmp_path / "faces.tfrecord"
+    shard.write_bytes(struct.pack("<QI8sI", 8, 0, b"a record", 0) * 2)
+    whole = types.SimpleNamespace(
+        filename=str(shard), take=-1, skip=0, examples_in_shard=2
+    )
+    _, records = sources._tfrecord_records(whole)
+    np.testing.assert_array_equal(records, [[12, 8], [36, 8]])
+    for record in (0, 1):
+        damaged = bytearray(shard.read_bytes())
+        struct.pack_into("<Q", damaged, 24 * record, length)
+        copy = tmp_path / f"{record}.tfrecord"
+        copy.write_bytes(damaged)
+        whole.filename = str(copy)
+        with pytest.raises(sources.DataError, match="ends early; prepare the data set"):
+            sources._tfrecord_records(whole)

@@ -1,8 +1,10 @@
 """Disks that are full, read-only or lose files: a run falls back, or stops in words."""
 
 import contextlib
+import functools
 import glob
 import os
+import pathlib
 import re
 import resource
 import shutil
@@ -18,7 +20,15 @@ import tensorflow as tf
 from programs import ROOT, entries, weights, without_speed
 from small_method import batches, small_method
 
-from inpainting_tf import compiled_steps, run_folder, training
+from inpainting_tf import (
+    compiled_steps,
+    data,
+    health,
+    masks,
+    run_folder,
+    sources,
+    training,
+)
 from inpainting_tf.checkpoints import Checkpoints, TrainingStopped, damage
 
 
@@ -221,6 +231,35 @@ def test_a_line_that_finds_no_room_is_not_half_there(tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["metrics.jsonl", "tensorboard"]
 
 
+@pytest.mark.parametrize("fault", ["full", "a folder in its place"])
+def test_an_unusable_picture_that_cannot_be_noted_stops_in_one_line(tmp_path, fault):
+    (tmp_path / "faces").mkdir()
+    (tmp_path / "faces" / "empty.png").write_bytes(b"")
+    note = tmp_path / "unusable_pictures.txt"
+    if fault != "full":
+        note.mkdir()
+    source = sources.folder_source(str(tmp_path / "faces"))
+    loader = data.Loader(
+        source,
+        16,
+        "square",
+        1.0,
+        functools.partial(run_folder.note_unusable, str(tmp_path)),
+    )
+    draw_mask = functools.partial(masks.draw, "random_box", height=16, width=16)
+    pictures = data.fixed_batches(
+        source, loader, draw_mask, size=16, batch_size=1, seed=0, count=1
+    )
+    with largest_file(5) if fault == "full" else contextlib.nullcontext():
+        with pytest.raises(tf.errors.OpError):
+            next(iter(pictures))
+    reason = "File too large" if fault == "full" else "Is a directory"
+    assert str(loader.failure) == (
+        f"{note}: cannot note an unusable picture there ({reason}); make room or let it "
+        "be written to, then run the same command"
+    )
+
+
 def test_damaged_lines_of_a_log_are_dropped_and_counted(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes(
         b'{"step": 0}\n{"step": 1, "a"\n\x00\x00\n3\n{"step": 2}\n{"step": 3, "lo'
@@ -288,10 +327,8 @@ def test_a_folder_that_is_being_trained_in_is_refused(tmp_path):
     assert small_run(str(tmp_path / "run")) is None
 
 
-def test_a_stop_during_validation_is_made_up_for(tmp_path):
-    """The stop comes with the first validation batch of step 4."""
-    expected, run_dir = str(tmp_path / "expected"), str(tmp_path / "run")
-    small_run(expected)
+def stopped_run(run_dir):
+    """A `small_run` that is stopped by the first validation batch of step 4."""
     model = small_method()
     run_folder.prepare(run_dir, {"steps": "12"}, {"data": {}})
 
@@ -319,14 +356,52 @@ def test_a_stop_during_validation_is_made_up_for(tmp_path):
     log = entries(run_dir)
     assert log[-1]["step"] == 4 and "validation/psnr" not in log[-1]
     assert not os.path.exists(f"{run_dir}/samples/step_00000004.png")
+
+
+@pytest.mark.parametrize("stale", [False, True], ids=["", "with a stale picture"])
+def test_a_stop_during_validation_is_made_up_for(tmp_path, stale):
+    """The stop comes with the first validation batch of step 4; a picture of that step
+    may be there from before, of steps that were lost and trained again."""
+    expected, run_dir = str(tmp_path / "expected"), str(tmp_path / "run")
+    small_run(expected)
+    stopped_run(run_dir)
+    if stale:
+        (tmp_path / "run/samples/step_00000004.png").write_bytes(b"of lost steps")
     small_run(run_dir)
     assert without_speed(entries(run_dir)) == without_speed(entries(expected))
     for folder in ("checkpoints", "checkpoints/best", "samples"):
         assert {*os.listdir(f"{run_dir}/{folder}")} == {
             *os.listdir(f"{expected}/{folder}")
         }
+    for name in os.listdir(f"{expected}/samples"):
+        picture, other = (
+            pathlib.Path(folder, "samples", name) for folder in (run_dir, expected)
+        )
+        assert picture.read_bytes() == other.read_bytes(), name
     for name, value in weights(expected, 12).items():
         np.testing.assert_array_equal(weights(run_dir, 12)[name], value)
+
+
+def test_a_validation_that_is_made_up_for_says_of_health_what_it_would_have_said(
+    tmp_path, capsys, monkeypatch
+):
+    """Outputs of one colour are warned of when they are so twice in a row."""
+    flat = dict.fromkeys(map("health/{}".format, health.MEASURES), 0.0)
+    flat |= {"health/truth_diversity": 1.0, "health/output_diversity": 1.0}
+    flat |= {"health/flat_outputs": 1.0}
+    monkeypatch.setattr(health, "output_measures", lambda samples: flat)
+
+    def of_health():
+        said = capsys.readouterr().err
+        return [line for line in said.splitlines() if "health:" in line]
+
+    small_run(str(tmp_path / "expected"))
+    expected = of_health()
+    assert any("step 8: health: WARNING" in line for line in expected)
+    stopped_run(str(tmp_path / "run"))
+    before = of_health()
+    small_run(str(tmp_path / "run"))
+    assert before + of_health() == expected
 
 
 # --------------------------------------------------------------- on a small disk

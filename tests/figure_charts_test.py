@@ -59,6 +59,19 @@ def test_loss_curves_draw_runs_over_each_other_and_scale_by_range(tmp_path):
         figure_charts.loss_curves({"c": tmp_path / "c"})
 
 
+def test_damaged_lines_of_a_log_are_left_out_of_its_curves(tmp_path):
+    write_run(tmp_path / "run", [{"step": 1, "loss": 4.0}], '{"step": 2, "lo\n')
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"loss": 1}\n3\n{"step": 3, "loss": 2.0}\n')
+    logged = figure_charts.read_metrics(tmp_path / "run")
+    np.testing.assert_array_equal(logged["loss"], [[1, 3], [4, 2]])
+    write_run(tmp_path / "new", [])
+    with pytest.raises(ValueError, match="nothing was logged"):
+        figure_charts.read_metrics(tmp_path / "new")
+    with pytest.raises(ValueError, match="holds no run.*Not a directory"):
+        figure_charts.read_metrics(tmp_path / "new" / "metrics.jsonl")
+
+
 def test_hole_area_shows_each_image_and_the_mean_of_each_range():
     areas = np.array([0.10, 0.15, 0.20, 0.25, 0.29, 0.41])
     values = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from programs import SMALL_RUN, entries, run, without_speed
-from small_method import batches, small_method
+from small_method import SmallMethod, batches, small_method
 
 from inpainting_tf import compiled_steps, health, run_folder, training
 from inpainting_tf.checkpoints import NotFinite, TrainingStopped
@@ -326,6 +326,32 @@ def test_without_rollbacks_the_run_stops_and_before_a_checkpoint_it_goes_to_zero
     run_dir = prepare(tmp_path, "no_checkpoint_yet")
     assert train(run_dir, poisoned, rollbacks=1, checkpoint_every=12) is None
     assert [e["step"] for e in entries(run_dir)] == list(range(13))
+
+
+def test_outputs_that_are_not_finite_in_validation_stop_the_run_in_one_line(
+    tmp_path, monkeypatch
+):
+    """As where weights that are finite overflow in a forward pass alone."""
+    call = SmallMethod.call
+
+    def overflowing(self, image, hole, training=False):
+        outputs = call(self, image, hole, training)
+        if training or not hasattr(self, "completion_optimizer"):
+            return outputs
+        late = self.completion_optimizer.iterations.value >= 8
+        return {name: tf.where(late, np.nan, value) for name, value in outputs.items()}
+
+    monkeypatch.setattr(SmallMethod, "call", overflowing)
+    with pytest.raises(NotFinite) as stopped:
+        train(prepare(tmp_path), lambda first_step, *_: batches(first_step, count=20))
+    words = str(stopped.value)
+    assert words.startswith("step 8: health/output_diversity in validation is nan; the")
+    assert (
+        "last good checkpoint is " in words
+        and "step-4; try" in words
+        and "\n" not in words
+    )
+    assert [e["step"] for e in entries(str(tmp_path / "run"))] == list(range(8))
 
 
 @pytest.mark.slow

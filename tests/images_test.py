@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from inpainting_tf import image_files, images
+from inpainting_tf import image_files, images, run_folder
 
 RNG = np.random.default_rng(0)
 
@@ -197,3 +197,21 @@ def test_a_written_png_reads_back_and_leaves_nothing_else(tmp_path):
     images.write_png(path, pixels)
     np.testing.assert_array_equal(images.decode(path.read_bytes()), pixels)
     assert [p.name for p in path.parent.iterdir()] == ["picture.png"]
+
+
+def test_errors_are_told_in_one_line_whatever_they_say():
+    missing = tf.errors.NotFoundError(None, None, "\nno file\nat: node x")
+    for error, line in (
+        (ValueError("first\nsecond"), "first"),
+        (ValueError(" \n"), "ValueError"),
+        (AssertionError(), "AssertionError"),
+        (missing, "no file"),
+        (tf.errors.UnknownError(None, None, ""), "UnknownError"),
+    ):
+        assert image_files.first_line(error) == line
+
+
+def test_a_disk_that_fails_without_a_word_is_told_in_one_line(tmp_path):
+    with pytest.raises(run_folder.RunFolderError, match=r"there \(OSError\)"):
+        with run_folder.written_whole(str(tmp_path / "new")):
+            raise OSError

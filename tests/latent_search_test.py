@@ -554,6 +554,30 @@ def test_best_is_the_lowest_loss_met_and_last_the_end_of_the_path():
     np.testing.assert_array_equal(best["last_z"], last["last_z"])
 
 
+@pytest.mark.parametrize("iterations", [6, 12])
+def test_best_is_finite_where_the_path_ends_in_no_number(iterations):
+    """Of a generator that is none beyond 0.55, which is nearest to its target there:
+    steps of 0.1 lead from 0 to 0.5, then beyond."""
+
+    class Overflowing(SmallGAN):
+        def generate(self, z):
+            level = tf.where(z < 0.55, z, np.nan)[:, :1]
+            return tf.tile(level[:, tf.newaxis, tf.newaxis], [1, 8, 8, 3])
+
+    found = run(
+        tf.fill([1, 8, 8, 3], 0.9),
+        tf.pad(tf.ones([1, 2, 2, 1]), [[0, 0], [3, 3], [3, 3], [0, 0]]),
+        Overflowing(),
+        start_z=tf.zeros([1, 6]),
+        learning_rate=0.1,
+        prior_weight=0.0,
+        iterations=iterations,
+    )
+    assert np.isnan(found["losses"][0, -1]) and np.isnan(found["losses"][0, 6])
+    np.testing.assert_allclose(found["z"][0, 0], 0.5, atol=0.01)
+    np.testing.assert_allclose(found["loss"], found["losses"][:, 5], rtol=1e-5)
+
+
 def test_early_stop_freezes_z_and_leaves_the_others_going():
     image, mask = examples(6)
     options = {"iterations": 60, "keep": "last", "min_improvement": 0.02}

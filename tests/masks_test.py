@@ -461,6 +461,15 @@ def test_load_bank_reads_a_folder_tree_in_order_of_names(tmp_path):
     assert any(np.array_equal(mask, one) for one in bank)
 
 
+def test_load_bank_reads_masks_of_0_and_1_like_masks_of_0_and_255(tmp_path):
+    missing = np.random.default_rng(5).integers(0, 2, [6, 10], dtype=np.uint8)
+    save_grey(tmp_path / "a.png", missing)
+    save_grey(tmp_path / "b.png", 255 * missing)
+    save_grey(tmp_path / "c.png", 2 * missing + 126)  # 128 is missing, 126 is not.
+    bank = masks.load_bank(tmp_path, 6, 10)
+    np.testing.assert_array_equal(bank, np.stack([missing[..., None]] * 3))
+
+
 def test_load_bank_reduces_larger_masks_and_keeps_them_binary(tmp_path):
     small = np.random.default_rng(4).integers(0, 2, [6, 10], dtype=np.uint8)
     save_grey(tmp_path / "large.png", np.kron(small, np.full([3, 3], 255)))

@@ -479,3 +479,8 @@ def test_the_program_prints_the_hash_and_refuses_in_one_line(folder):
     done = run(f"--protocol={path}.txt")
     assert done.returncode == 2 and done.stdout == ""
     assert "no such file" in done.stderr.splitlines()[-1]
+    (folder / "pictures16.toml.tmp").mkdir()  # In the way of what is to be written.
+    done = run(f"--protocol={path}", f"--data_dir={folder / 'data'}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("freeze_protocol: ")
+    assert "Is a directory" in done.stderr.splitlines()[-1]

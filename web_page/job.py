@@ -237,5 +237,4 @@ def _in_words(error):
     """What is wrong, for somebody who has never seen a stack trace."""
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         return "There is not enough memory for a photo of this size. Make it smaller."
-    message = getattr(error, "message", None) or str(error)
-    return f"This method failed: {message.strip().splitlines()[0]}"
+    return f"This method failed: {image_files.first_line(error)}"
