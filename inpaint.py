@@ -253,18 +253,17 @@ def complete(pair, methods, outputs):
     for line in (*photo.notes, *([note] if note else [])):
         say(f"{pair.photo}: {line}")
     completed, seconds = {}, {}
+    texts = outputs.texts(pair)
     for method in methods:
         began = time.monotonic()
         completed[method.label] = completion.complete(photo.rgb, missing, method)
         seconds[method.label] = time.monotonic() - began
-        png = photo.completed_png(
-            completed[method.label], missing, outputs.text(method.label)
-        )
+        png = photo.completed_png(completed[method.label], missing, texts[method.label])
         photo_outputs.write(outputs.completion(pair, method.label), png)
     if path := outputs.side_by_side(pair):
-        photo_outputs.write(
-            path, photo_figures.side_by_side(photo.rgb, missing, completed)
-        )
+        png = photo_figures.side_by_side(photo.rgb, missing, completed)
+        text = texts[photo_outputs.SIDE_BY_SIDE]
+        photo_outputs.write(path, photos.with_text(png, text))
     return seconds
 
 
