@@ -42,6 +42,7 @@ from inpainting_tf import (
 )
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.progress import say
+from inpainting_tf.tensorflow_errors import in_one_line
 from serving import pictures
 
 FLAGS = flags.FLAGS
@@ -339,7 +340,7 @@ def in_words(error):
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, tf.errors.OpError):
-        return f"the method failed: {error.message.strip().splitlines()[0]}"
+        return f"the method failed: {in_one_line(error.message)}"
     return str(error).strip().splitlines()[0]
 
 

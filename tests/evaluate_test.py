@@ -427,6 +427,24 @@ def test_values_that_are_no_numbers_are_refused(world, tmp_path):
     assert "evaluate.py: --methods: nan gives values that are not finite" in errors
 
 
+class Failing(tf.Module):
+    """A served method that refuses every picture."""
+
+    @tf.function(input_signature=Both.serve.input_signature)
+    def serve(self, image, mask):
+        tf.debugging.assert_less(image, -1.0, message="too bright")
+        return {"completed": image * (1 - mask)}
+
+
+def test_a_method_that_fails_is_named_with_its_reason(world, tmp_path):
+    module = Failing()
+    tf.saved_model.save(module, str(tmp_path / "net"), signatures=module.serve)
+    methods = ["mean_color", str(tmp_path / "net")]
+    status, errors = evaluate(tmp_path / "out", world[1], methods)
+    assert status == 2
+    assert errors.splitlines()[-1] == "evaluate.py: --methods: net failed: too bright"
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
     root, path, *_ = world
     (tmp_path / "full").mkdir()

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import inpainting_tf
 from inpainting_tf import completion, image_files, images, photo_figures
+from inpainting_tf.tensorflow_errors import in_one_line
 from web_page import attention, pictures, results
 
 # Iterations of a search whose pictures stay on the page.
@@ -238,4 +239,4 @@ def _in_words(error):
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         return "There is not enough memory for a photo of this size. Make it smaller."
     message = getattr(error, "message", None) or str(error)
-    return f"This method failed: {message.strip().splitlines()[0]}"
+    return f"This method failed: {in_one_line(message)}"
