@@ -107,13 +107,7 @@ def find_all(methods, weights):
         else:
             chosen.append(find(text, "methods"))
     chosen += [source for source in given if source not in taken]
-    labels = [source.label for source in chosen]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(
-                f"two methods are called {label}; tell them apart: "
-                "--methods=first=...,second=..."
-            )
+    source_text.check_apart([source.label for source in chosen])
     return chosen
 
 
@@ -147,7 +141,7 @@ def find(text, flag=None):
         method = saved_model_metadata(path).get("method", "")
     return Source(
         written.said,
-        written.label_or(_own_name(path)),
+        written.label_or(source_text.own_name(path)),
         kind,
         path,
         method,
@@ -236,12 +230,3 @@ def _kind(source):
     if source in contenders.CLASSICAL:
         return "classical"
     return "search" if source.endswith(".cfg") else ""
-
-
-def _own_name(path):
-    """A label made of a path: its last part, or the one before a version's number."""
-    path = os.path.normpath(path)
-    name = os.path.splitext(os.path.basename(path))[0]
-    if name.isdecimal():
-        name = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    return name

@@ -314,7 +314,7 @@ def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
     for methods, weights, expected in (
         (["giica"], [f"{runs}/glcic"], "giica needs weights, and none of it"),
         (["context_encoder"], [], "context_encoder needs weights"),
-        (["telea", "telea"], [], "two methods are called telea"),
+        (["telea", "telea"], [], "2 methods are called telea"),
     ):
         with pytest.raises(UsageError, match=expected):
             photo_methods.open_all(methods, weights)
