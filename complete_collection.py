@@ -26,6 +26,7 @@ from absl import app, flags, logging
 
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import image_files
+from serving.pictures import is_inside
 
 FLAGS = flags.FLAGS
 
@@ -60,7 +61,6 @@ flags.DEFINE_integer(
 )
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-LOCAL_RUNNERS = (RUNNER, "FnApiRunner", "DirectRunner")
 
 
 def check_flags():
@@ -84,16 +84,11 @@ def check_flags():
         return
     for name in ("masks", "output_dir"):
         path = FLAGS[name].value
-        if "://" not in path + FLAGS.images and _lies_in(path, FLAGS.images):
+        if "://" not in path + FLAGS.images and is_inside(path, FLAGS.images):
             raise UsageError(
                 f"--{name}={path} lies in --images={FLAGS.images}, where every picture "
                 "is to be completed; keep it elsewhere"
             )
-
-
-def _lies_in(path, folder):
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return os.path.commonpath([path, folder]) == folder
 
 
 def check_output():
