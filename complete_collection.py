@@ -26,6 +26,7 @@ from absl import app, flags, logging
 
 from command_line.parsing import UsageError, parse_flags, refuse
 from inpainting_tf import image_files
+from serving.pictures import is_inside
 
 FLAGS = flags.FLAGS
 
@@ -60,7 +61,6 @@ flags.DEFINE_integer(
 )
 
 RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-LOCAL_RUNNERS = (RUNNER, "FnApiRunner", "DirectRunner")
 
 
 def check_flags():
@@ -84,39 +84,71 @@ def check_flags():
         return
     for name in ("masks", "output_dir"):
         path = FLAGS[name].value
-        if "://" not in path + FLAGS.images and _lies_in(path, FLAGS.images):
+        if "://" not in path + FLAGS.images and is_inside(path, FLAGS.images):
             raise UsageError(
                 f"--{name}={path} lies in --images={FLAGS.images}, where every picture "
                 "is to be completed; keep it elsewhere"
             )
 
 
-def _lies_in(path, folder):
-    path, folder = os.path.realpath(path), os.path.realpath(folder)
-    return os.path.commonpath([path, folder]) == folder
-
-
 def check_output():
     """Notes what an output folder is made with, and refuses it for anything else.
 
     Raises:
-      UsageError: it holds what another model, or --measure, has made.
+      UsageError: it holds what another model, other masks or pictures, or --measure
+        have made.
     """
     from collection import storage
 
-    settings = {"model": model_hash(), "measure": FLAGS.measure}
+    settings = {
+        "model": model_hash(),
+        "measure": FLAGS.measure,
+        "images": _place(FLAGS.images),
+        "records": _place(FLAGS.records),
+        # One mask is known by what it holds, many by where they lie.
+        "masks": _place(FLAGS.masks) if mask_for_each() else mask_hash(),
+    }
     path = storage.join(FLAGS.output_dir, "collection.json")
+    found = {}
     if storage.exists(path):
         found = json.loads(storage.read(path))
-        differing = [name for name, value in settings.items() if found[name] != value]
+        # What earlier versions have not noted may be anything.
+        differing = [n for n, value in settings.items() if found.get(n, value) != value]
         if differing:
             raise UsageError(
                 f"--output_dir={FLAGS.output_dir} holds pictures made with another "
                 f"--{differing[0]}; use that, or another folder"
             )
-    else:
+    if found != settings:
         text = json.dumps(settings, indent=2) + "\n"
         storage.write_whole(FLAGS.output_dir, "collection.json", text.encode())
+
+
+def _place(path):
+    """A path that means the same in any working directory; None as it is."""
+    return os.path.realpath(path) if path and "://" not in path else path
+
+
+def mask_for_each():
+    """Whether --masks is a folder with a mask for each picture, not one file for all."""
+    masks = FLAGS.masks
+    return bool(masks) and not masks.lower().endswith(image_files.EXTENSIONS)
+
+
+def mask_hash():
+    """A short hash of the one mask file for all; None where records have the masks.
+
+    Raises:
+      UsageError: it cannot be read.
+    """
+    from collection import storage
+
+    if not FLAGS.masks:
+        return None
+    try:
+        return hashlib.sha256(storage.read(FLAGS.masks)).hexdigest()[:16]
+    except image_files.ImageError as error:
+        raise UsageError(f"--masks={FLAGS.masks}: {error}") from None
 
 
 def model_hash():
@@ -160,8 +192,6 @@ def run(engine):
         engine = [f"--runner={RUNNER}", *engine]
     # Words that Beam does not know belong to an engine that is not installed here.
     options = PipelineOptions(engine)
-    masks = FLAGS.masks
-    mask_for_each = bool(masks) and not masks.lower().endswith(image_files.EXTENSIONS)
     with beam.Pipeline(options=options) as whole:
         pipeline.build(
             whole,
@@ -169,8 +199,8 @@ def run(engine):
             FLAGS.output_dir,
             images=FLAGS.images,
             records=FLAGS.records,
-            masks=masks,
-            mask_for_each=mask_for_each,
+            masks=FLAGS.masks,
+            mask_for_each=mask_for_each(),
             batch_size=FLAGS.batch_size,
             measure=FLAGS.measure,
             table_shards=FLAGS.table_shards,

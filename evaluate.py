@@ -35,6 +35,7 @@ from inpainting_tf import (
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.measured_values import MeasuredValues
 from inpainting_tf.progress import say
+from inpainting_tf.tensorflow_errors import in_one_line
 
 FLAGS = flags.FLAGS
 
@@ -220,7 +221,7 @@ def main(_):
     except (ValueError, TrainingStopped) as error:
         refuse("evaluate.py", str(error).strip().splitlines()[0])
     except tf.errors.OpError as error:
-        refuse("evaluate.py", f"a method failed: {error.message.splitlines()[0]}")
+        refuse("evaluate.py", f"a method failed: {in_one_line(error.message)}")
     except KeyboardInterrupt:
         say("interrupted; run the same command to go on")
         sys.exit(128 + signal.SIGINT)

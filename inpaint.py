@@ -43,6 +43,7 @@ from inpainting_tf import (
 from inpainting_tf.checkpoints import TrainingStopped
 from inpainting_tf.image_files import first_line
 from inpainting_tf.progress import say
+from inpainting_tf.tensorflow_errors import in_one_line
 from serving import pictures
 
 FLAGS = flags.FLAGS
@@ -254,18 +255,17 @@ def complete(pair, methods, outputs):
     for line in (*photo.notes, *([note] if note else [])):
         say(f"{pair.photo}: {line}")
     completed, seconds = {}, {}
+    texts = outputs.texts(pair)
     for method in methods:
         began = time.monotonic()
         completed[method.label] = completion.complete(photo.rgb, missing, method)
         seconds[method.label] = time.monotonic() - began
-        png = photo.completed_png(
-            completed[method.label], missing, outputs.text(method.label)
-        )
+        png = photo.completed_png(completed[method.label], missing, texts[method.label])
         photo_outputs.write(outputs.completion(pair, method.label), png)
     if path := outputs.side_by_side(pair):
-        photo_outputs.write(
-            path, photo_figures.side_by_side(photo.rgb, missing, completed)
-        )
+        png = photo_figures.side_by_side(photo.rgb, missing, completed)
+        text = texts[photo_outputs.SIDE_BY_SIDE]
+        photo_outputs.write(path, photos.with_text(png, text))
     return seconds
 
 
@@ -341,7 +341,7 @@ def in_words(error):
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, tf.errors.OpError):
-        return f"the method failed: {first_line(error)}"
+        return f"the method failed: {in_one_line(error.message)}"
     return first_line(error)
 
 

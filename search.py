@@ -221,11 +221,6 @@ def run():
                     i for i, name in enumerate(names) if name not in loader.broken
                 ]
                 outputs = complete(batch["image"], batch["mask"])
-                results.add(
-                    [names[i] for i in usable],
-                    {key: tf.gather(value, usable) for key, value in batch.items()},
-                    {key: tf.gather(value, usable) for key, value in outputs.items()},
-                )
                 if not searched:
                     shown = usable[:4]
                     beginning = (
@@ -233,6 +228,11 @@ def run():
                         tf.gather(batch["mask"], shown),
                         [names[i] for i in shown],
                     )
+                results.add(
+                    [names[i] for i in usable],
+                    {key: tf.gather(value, usable) for key, value in batch.items()},
+                    {key: tf.gather(value, usable) for key, value in outputs.items()},
+                )
                 searched += size
                 bar.update(size)
     except tf.errors.OpError:
@@ -243,6 +243,9 @@ def run():
         interrupted = True
     finally:
         data_flags.report_unusable(loader.broken, say, fate="left out")
+    if interrupted and not results.count:
+        say("interrupted before the first picture was completed")
+        return 128 + signal.SIGINT
     if not results.count:
         raise UsageError("nothing was completed")
     seconds = time.monotonic() - began
@@ -253,11 +256,11 @@ def run():
         measures = {k: results.mean(prefix + k) for k in evaluation.MEASURES}
         say(f"{label}: {evaluation.describe(measures)}")
     say(
-        f"{seconds / searched:.1f} s per picture; look at "
+        f"{seconds / results.count:.1f} s per picture; look at "
         f"{os.path.join(FLAGS.output_dir, 'grid.png')}"
     )
     if interrupted:
-        say(f"interrupted after {searched} of {count} pictures")
+        say(f"interrupted after {results.count} of {count} pictures")
         return 128 + signal.SIGINT
     return 0
 

@@ -32,7 +32,7 @@ def _fill(image, mask, algorithm):
         import cv2
     except ImportError:
         raise ImportError(
-            "the classical fills need OpenCV: pip install inpainting-tf[classical]"
+            'the classical fills need OpenCV: pip install -e ".[classical]"'
         ) from None
     pixels = images.to_uint8(images.erase(image, mask)).numpy()
     holes = (np.asarray(mask)[..., 0] > 0).astype(np.uint8)

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 
 from inpainting_tf import untrusted
+from inpainting_tf.tensorflow_errors import in_one_line
 
 # They hand on their first input; reshaping goes by the order of values alone.
 _TRANSPARENT = ("Identity", "StopGradient", "CheckNumerics", "Reshape", "Squeeze")
@@ -146,7 +147,7 @@ class FrozenGraph:
         except tf.errors.OpError as error:
             raise ValueError(
                 f"{name} cannot be computed from {', '.join(feed) or 'constants'}: "
-                f"{error.message.splitlines()[0]}"
+                f"{in_one_line(error.message)}"
             ) from None
 
     def read_blocks(self, output, inputs):

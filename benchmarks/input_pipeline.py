@@ -30,6 +30,8 @@ def main(_):
         batch_size=flags.batch_size,
         seed=flags.seed,
         flip=flags.flip,
+        zoom=flags.zoom,
+        examples_per_mask=flags.batch_size if flags.shared_mask else 1,
     )
     iterator = iter(batches)
     for _ in range(20):

@@ -83,13 +83,7 @@ def open_all(texts, size, names):
       UsageError: naming the contender, what is wrong and what to do.
     """
     opened = [_open(text, size, names) for text in texts]
-    labels = [contender.label for contender in opened]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(
-                f"--methods has {label} {labels.count(label)} times; tell them apart: "
-                f"--methods=first=...,second=..."
-            )
+    source_text.check_apart([contender.label for contender in opened])
     return opened
 
 
@@ -124,7 +118,7 @@ def mirrored(contender, label):
 
 def _open(text, size, names):
     written = source_text.parse(text)
-    label = written.label_or(source_text.stem(os.path.normpath(written.source)))
+    label = written.label_or(source_text.own_name(written.source))
     source, checkpoint = weights_along.find(written.source), written.checkpoint
     opener = _opener(text, source)
     if checkpoint and opener is not _open_run:

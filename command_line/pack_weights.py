@@ -109,10 +109,12 @@ def measured(path):
         with open(path, encoding="utf-8") as file:
             results = json.load(file)
         counts = {method["label"]: method["count"] for method in results["methods"]}
+        for row in results["table"].values():
+            for name in METRICS:
+                cell(row.get(name))  # Refused here if damaged.
         return [
             (results["protocol"], results["protocol_hash"], label, counts[label], row)
             for label, row in results["table"].items()
-            if [cell(row.get(name)) for name in METRICS]  # Refused here if damaged.
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(

@@ -12,6 +12,7 @@ import os
 import inpainting_tf
 from command_line.parsing import UsageError
 from inpainting_tf import image_files, photos
+from inpainting_tf.run_folder import file_hash
 
 SIDE_BY_SIDE = "side_by_side"
 
@@ -31,26 +32,30 @@ class Outputs:
           settings: whatever else decides what is in the files; has a repr.
         """
         self._root = root
-        self._texts = {}
-        for method in methods:
-            facts = (method.fingerprint, method.window_size, settings)
-            code = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
-            self._texts[method.label] = (
-                f"inpainting-tf {inpainting_tf.__version__}, completed by "
-                f"{method.label}, settings {code}"
-            )
+        self._facts = {
+            method.label: (method.fingerprint, method.window_size, settings)
+            for method in methods
+        }
 
-    def text(self, label):
-        """What is written into a completion: says what it is, and by which settings."""
-        return self._texts[label]
+    def texts(self, pair):
+        """What is written into a photo's files: label or SIDE_BY_SIDE -> what it is,
+        and by which settings and mask.
+
+        Raises:
+          OSError: the mask cannot be read.
+        """
+        mask = pair.mask and file_hash(pair.mask)
+        return {
+            label: _text(label, (*facts, mask)) for label, facts in self._facts.items()
+        } | {SIDE_BY_SIDE: _text(SIDE_BY_SIDE, (self._facts, mask))}
 
     def completion(self, pair, label):
         """Path of a method's completion."""
-        return pair.output if len(self._texts) == 1 else self._place(pair, label)
+        return pair.output if len(self._facts) == 1 else self._place(pair, label)
 
     def side_by_side(self, pair):
         """Path of the picture of all; None where there is one method."""
-        if len(self._texts) == 1:
+        if len(self._facts) == 1:
             return None
         return pair.output if self._root is None else self._place(pair, SIDE_BY_SIDE)
 
@@ -60,8 +65,11 @@ class Outputs:
         return os.path.join(self._root, label, os.path.relpath(pair.output, self._root))
 
     def _paths(self, pair):
-        paths = [self.completion(pair, label) for label in self._texts]
-        return [path for path in (*paths, self.side_by_side(pair)) if path]
+        """label or SIDE_BY_SIDE -> path."""
+        paths = {label: self.completion(pair, label) for label in self._facts}
+        if side_by_side := self.side_by_side(pair):
+            paths[SIDE_BY_SIDE] = side_by_side
+        return paths
 
     def check(self, pairs):
         """Makes sure that no photo or mask would be overwritten.
@@ -71,7 +79,7 @@ class Outputs:
         """
         inputs = {os.path.realpath(p) for x in pairs for p in (x.photo, x.mask) if p}
         for pair in pairs:
-            for path in self._paths(pair):
+            for path in self._paths(pair).values():
                 if os.path.realpath(path) in inputs:
                     raise UsageError(
                         f"{path} would overwrite an input; name another --output"
@@ -79,16 +87,24 @@ class Outputs:
 
     def are_finished(self, pair):
         """Whether all are there, by these settings, and not older than the inputs."""
-        completions = {label: self.completion(pair, label) for label in self._texts}
+        paths = self._paths(pair)
         try:
-            made = min(map(os.path.getmtime, self._paths(pair)))
+            made = min(map(os.path.getmtime, paths.values()))
             given = max(os.path.getmtime(p) for p in (pair.photo, pair.mask) if p)
+            texts = self.texts(pair)
         except OSError:
             return False
         return made >= given and all(
-            photos.software(path) == self._texts[label]
-            for label, path in completions.items()
+            photos.software(path) == texts[label] for label, path in paths.items()
         )
+
+
+def _text(label, facts):
+    code = hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+    return (
+        f"inpainting-tf {inpainting_tf.__version__}, completed by {label}, "
+        f"settings {code}"
+    )
 
 
 def write(path, data):

@@ -107,13 +107,7 @@ def find_all(methods, weights):
         else:
             chosen.append(find(text, "methods"))
     chosen += [source for source in given if source not in taken]
-    labels = [source.label for source in chosen]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UsageError(
-                f"two methods are called {label}; tell them apart: "
-                "--methods=first=...,second=..."
-            )
+    source_text.check_apart([source.label for source in chosen])
     return chosen
 
 
@@ -133,6 +127,8 @@ def find(text, flag=None):
     written = source_text.parse(text, flag)
     path, checkpoint = weights_along.find(written.source), written.checkpoint
     kind, method = _kind(path), ""
+    if not kind and checkpoint and not os.path.exists(path):
+        raise UsageError(f"{written.said}: {_why_not(path)}")
     if checkpoint and kind != "run":
         raise UsageError(f"{written.said}: only a run folder has checkpoints (@)")
     if not kind:
@@ -147,7 +143,7 @@ def find(text, flag=None):
         method = saved_model_metadata(path).get("method", "")
     return Source(
         written.said,
-        written.label_or(_own_name(path)),
+        written.label_or(source_text.own_name(path)),
         kind,
         path,
         method,
@@ -195,9 +191,14 @@ def _find_checkpoint(said, path):
     """(kind, path, method, checkpoint) of a checkpoint of train.py or of a TF1 program."""
     try:
         prefix, _ = tf1_checkpoint.find(path)
-    except ValueError:
-        raise UsageError(f"{said}: {_why_not(path)}") from None
-    if os.path.basename(prefix).startswith("step-"):
+    except ValueError as error:
+        why = _why_not(path)
+        if _holds_index(path):  # Incomplete, or one of several.
+            why = str(error).removeprefix("--source=")
+        raise UsageError(f"{said}: {why}") from None
+    folder, name = os.path.split(os.path.abspath(prefix))
+    ours = os.path.basename(folder) in ("checkpoints", "best")
+    if ours and name.startswith("step-"):
         run_dir, checkpoint = trained.split_checkpoint(prefix)
         return "run", run_dir, "", checkpoint
     names = [name for name, _ in tf.train.list_variables(prefix)]
@@ -208,6 +209,13 @@ def _find_checkpoint(said, path):
         f"{said}: a checkpoint, but of neither a run of train.py nor the TF1 programs "
         "of GIICA and GLCIC"
     )
+
+
+def _holds_index(path):
+    """Whether a path is that of a checkpoint's index, or of a folder with one."""
+    names = os.listdir(path) if os.path.isdir(path) else [path]
+    is_prefix = os.path.exists(f"{path}.index")
+    return is_prefix or any(name.endswith(".index") for name in names)
 
 
 def _why_not(source):
@@ -236,12 +244,3 @@ def _kind(source):
     if source in contenders.CLASSICAL:
         return "classical"
     return "search" if source.endswith(".cfg") else ""
-
-
-def _own_name(path):
-    """A label made of a path: its last part, or the one before a version's number."""
-    path = os.path.normpath(path)
-    name = os.path.splitext(os.path.basename(path))[0]
-    if name.isdecimal():
-        name = os.path.basename(os.path.dirname(os.path.abspath(path)))
-    return name

@@ -32,8 +32,15 @@ class SourceText:
     is_mirrored: bool
 
     def label_or(self, name):
-        """The label that was given, or one that is made of a name."""
-        return self.label or (f"{name}_mirrored" if self.is_mirrored else name)
+        """The label that was given, or one that is made of a name.
+
+        Raises:
+          UsageError: the name cannot be one.
+        """
+        if self.label:
+            return self.label
+        _check_label(self.said, name)
+        return f"{name}_mirrored" if self.is_mirrored else name
 
 
 def parse(text, flag="methods"):
@@ -61,13 +68,39 @@ def parse(text, flag="methods"):
         source, _, checkpoint = source.partition("@")
     if MIRRORED in checkpoint or MIRRORED in source and not os.path.exists(source):
         raise UsageError(f"{said}: {MIRRORED} comes last, and once")
-    name = label or stem(os.path.normpath(source))
+    _check_label(said, label or own_name(source))
+    return SourceText(said, label, source, checkpoint, is_mirrored)
+
+
+def _check_label(said, name):
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise UsageError(
             f"{said}: the label {name!r} must be a letter or digit and then "
             "letters, digits and ._- only; write label=source"
         )
-    return SourceText(said, label, source, checkpoint, is_mirrored)
+
+
+def check_apart(labels):
+    """Makes sure that methods have labels of their own.
+
+    Raises:
+      UsageError: two share one.
+    """
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UsageError(
+                f"{labels.count(label)} methods are called {label}; tell them apart: "
+                "--methods=first=...,second=..."
+            )
+
+
+def own_name(path):
+    """The label of what a path or name names: its last part, without its ending; of an
+    export, <method>/<version>, the method."""
+    path = os.path.normpath(path)
+    if stem(path).isdecimal() and os.path.exists(os.path.join(path, "saved_model.pb")):
+        return os.path.basename(os.path.dirname(os.path.abspath(path)))
+    return stem(path)
 
 
 def stem(path):

@@ -112,10 +112,8 @@ class Photo:
             grey = pixels.shape[-1] == 1
             # Level 3 takes a third of the default's time on photos for 2 % more bytes.
             data = image_files.encode_png(pixels[..., 0] if grey else pixels, 3)
-        chunks = self.chunks
-        if text:
-            chunks += ((b"tEXt", b"Software\0" + text.encode("latin-1", "replace")),)
-        return _with_chunks(data, chunks)
+        data = _with_chunks(data, self.chunks)
+        return with_text(data, text) if text else data
 
 
 def read(data):
@@ -150,8 +148,14 @@ def upright(pixels, orientation):
     return _UPRIGHT.get(orientation, np.asarray)(pixels)
 
 
+def with_text(png, text):
+    """The bytes of a PNG file with a text, Latin-1, under the keyword Software."""
+    content = b"Software\0" + text.encode("latin-1", "replace")
+    return _with_chunks(png, [(b"tEXt", content)])
+
+
 def software(path):
-    """What `completed_png` wrote as text into a PNG file; "" where there is none."""
+    """What `with_text` wrote as text into a PNG file; "" where there is none."""
     try:
         with Image.open(path, formats=["PNG"]) as picture:
             return str(picture.info.get("Software", ""))

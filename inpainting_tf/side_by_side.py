@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from inpainting_tf import images, metric_table, protocol_examples
 from inpainting_tf.progress import say
+from inpainting_tf.tensorflow_errors import in_one_line
 
 TRUTH = "_truth"  # Stands for the ground truth among labels.
 MASK = "_mask"  # And this one for the mask, among pictures.
@@ -138,7 +139,8 @@ class Pass:
         """Goes on where each method stands, to the end of the protocol.
 
         Raises:
-          MethodError: completions of another shape, or that are not finite.
+          MethodError: a method fails in TensorFlow, or its completions have another
+            shape, or are not finite.
           ProtocolError: an image or a mask that is not the frozen one.
         """
         done = self._done()
@@ -203,8 +205,13 @@ class Pass:
         """Completes a batch and keeps what belongs to images from `first` on."""
         image, mask = part["image"], part["mask"]
         with self._watch.on("methods"):
-            # Finished on the device before the clock is read.
-            completed = np.asarray(method.complete(part), np.float32)
+            try:
+                # Finished on the device before the clock is read.
+                completed = np.asarray(method.complete(part), np.float32)
+            except tf.errors.OpError as error:
+                raise MethodError(
+                    f"--methods: {method.label} failed: {in_one_line(error.message)}"
+                ) from None
         with self._watch.on("measuring"):
             if completed.shape != tuple(image.shape):
                 raise MethodError(

@@ -3,7 +3,8 @@
 import os
 
 from inpainting_tf import image_files
-from serving.transport import OUTPUT, SIGNATURE, in_one_line
+from inpainting_tf.tensorflow_errors import in_one_line
+from serving.transport import OUTPUT, SIGNATURE
 
 
 class LocalModelError(ValueError):

@@ -86,7 +86,7 @@ def pair_up(photo, mask, output, model):
     if os.path.isfile(output):
         raise PairingError(f"--output={output} is a file; {photo} needs a folder")
     for folder in [output] if masks is None else [output, mask]:
-        if _is_inside(folder, photo):
+        if is_inside(folder, photo):
             raise PairingError(
                 f"{folder} lies in {photo}, where every picture is a photo; keep masks "
                 "and --output elsewhere"
@@ -128,7 +128,8 @@ def _pair(photo, name, mask, masks, output):
     return Pair(photo, None, output, f"{problem} named {name} in {mask}")
 
 
-def _is_inside(path, folder):
+def is_inside(path, folder):
+    """Whether a path is a folder, or lies below it, links followed."""
     path, folder = os.path.realpath(path), os.path.realpath(folder)
     return os.path.commonpath([path, folder]) == folder
 

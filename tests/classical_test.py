@@ -1,5 +1,7 @@
 """The classical fills under the package's contract."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -23,3 +25,10 @@ def test_a_smooth_picture_is_continued_into_each_examples_own_hole(fill):
     np.testing.assert_array_equal(completed[known], image[known])
     assert np.abs(completed - image)[~known].max() < 0.35
     assert np.abs(completed - image)[~known].mean() < 0.1
+
+
+def test_without_opencv_the_extra_is_named_as_a_clone_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    image, hole = np.zeros([1, 8, 8, 3], "f"), np.zeros([1, 8, 8, 1], "f")
+    with pytest.raises(ImportError, match=r'pip install -e "\.\[classical\]"$'):
+        classical.telea(image, hole)

@@ -51,6 +51,10 @@ def write_collection(folder, count, sizes=((20, 24), (24, 20), (30, 30))):
     return written
 
 
+def write_one_mask(path):
+    Image.fromarray(np.full([16, 16], 255, np.uint8)).save(path)
+
+
 def filled(pixels, mask):
     """What mean_color_model makes of it, by NumPy."""
     missing = mask > 0
@@ -222,7 +226,7 @@ def test_names_that_fit_nowhere_are_refused(model, tmp_path):
     (images / "a.png").mkdir(parents=True)
     for name in ("twice.png", "twice.bmp", "a.bmp", "a.png/b.png"):
         pixels.save(images / name)
-    Image.fromarray(np.full([16, 16], 255, np.uint8)).save(tmp_path / "mask.png")
+    write_one_mask(tmp_path / "mask.png")
     rows = complete(model, tmp_path, masks="mask.png", mask_for_each=False)
     assert rows["twice"]["outcome"] == "name of several pictures"
     # One is a file where the other needs a folder.
@@ -280,7 +284,17 @@ def test_the_program_runs_says_and_refuses(model, tmp_path):
         *("collection.json", "outcomes.csv", "table.csv"),
         *(f"pictures/part {i % 3}/фото {i:04d}.png" for i in range(5)),
     }
-    refused["made with another --measure"] = [*command, "--measure"]
+    os.makedirs(tmp_path / "other" / "images")
+    os.makedirs(tmp_path / "other" / "masks")
+    write_one_mask(tmp_path / "mask.png")
+    from_records = [word for word in command if not word.startswith("--images")]
+    refused |= {
+        "made with another --measure": [*command, "--measure"],
+        "made with another --images": [*command, f"--images={tmp_path}/other/images"],
+        "with another --images": [*from_records, f"--records={tmp_path}/*.tfrecord"],
+        "made with another --masks": [*command, f"--masks={tmp_path}/other/masks"],
+        "with another --masks": [*command, f"--masks={tmp_path}/mask.png"],
+    }
     lines = programs.refusals("complete_collection", list(refused.values()))
     for line, reason in zip(lines, refused, strict=True):
         assert reason in line

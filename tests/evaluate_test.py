@@ -427,6 +427,32 @@ def test_values_that_are_no_numbers_are_refused(world, tmp_path):
     assert "evaluate.py: --methods: nan gives values that are not finite" in errors
 
 
+def test_exports_are_called_by_their_methods(tmp_path):
+    paths = [str(tmp_path / method / "1") for method in ("glcic", "giica")]
+    for path in paths:
+        Both().save(path)
+    opened = contenders.open_all(paths, 32, ["a.png"])
+    assert [contender.label for contender in opened] == ["glcic", "giica"]
+
+
+class Failing(tf.Module):
+    """A served method that refuses every picture."""
+
+    @tf.function(input_signature=Both.serve.input_signature)
+    def serve(self, image, mask):
+        tf.debugging.assert_less(image, -1.0, message="too bright")
+        return {"completed": image * (1 - mask)}
+
+
+def test_a_method_that_fails_is_named_with_its_reason(world, tmp_path):
+    module = Failing()
+    tf.saved_model.save(module, str(tmp_path / "net"), signatures=module.serve)
+    methods = ["mean_color", str(tmp_path / "net")]
+    status, errors = evaluate(tmp_path / "out", world[1], methods)
+    assert status == 2
+    assert errors.splitlines()[-1] == "evaluate.py: --methods: net failed: too bright"
+
+
 def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
     root, path, *_ = world
     (tmp_path / "full").mkdir()
@@ -446,7 +472,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(world, tmp_path):
         "--methods is missing": base,
         "no such file; give the path": ["--protocol=x", "--methods=telea", out],
         "is neither one of mean_color": [*base, "--methods=absent"],
-        "has telea 2 times": [*base, "--methods=telea,telea"],
+        "2 methods are called telea": [*base, "--methods=telea,telea"],
         "pictures for 5 of the protocol's 6": [*base, f"--methods={fewer}"],
         "has 7 pictures for the protocol's 6 images": [*base, f"--methods={more}"],
         "is 40x32; the protocol's images are 32x32": [*base, f"--methods={larger}"],

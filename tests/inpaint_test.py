@@ -194,6 +194,30 @@ def test_a_folder_names_what_it_could_not_complete_and_goes_on_there(runs):
     assert os.stat(f"{at}/out/a.png").st_mtime_ns > made
 
 
+def test_another_mask_or_other_methods_complete_a_folder_anew(tmp_path):
+    at = str(tmp_path)
+    write_photo(f"{at}/in/a.png")
+    write_mask(f"{at}/first/a.png", hole())
+    write_mask(f"{at}/second/a.png", hole(box=(2, 3, 6, 6)))
+    for name in ("in", "first", "second"):  # Older than what is made of them.
+        os.utime(f"{at}/{name}/a.png", (1, 1))
+
+    def line(masks, methods):
+        files = [f"--image={at}/in", f"--mask={at}/{masks}", f"--output={at}/out"]
+        return [*files, f"--methods={methods}"]
+
+    two, others = "mean_color,b=mean_color", "mean_color,c=mean_color"
+    lines = [line("first", two), line("second", two), line("second", two)]
+    # The second leaves b's completion and draws another picture side by side.
+    lines += [line("second", others), line("second", two), line("second", two)]
+    said = [errors for _, errors in programs.run_all("inpaint", lines)]
+    made = ["1 completed" in errors for errors in said]
+    assert made == [True, True, False, True, True, False]
+    known = ~hole(box=(2, 3, 6, 6))
+    found, own = read(f"{at}/out/b/a.png"), read(f"{at}/in/a.png")
+    np.testing.assert_array_equal(found[known], own[known])
+
+
 def test_a_folder_and_a_rule_by_two_methods(runs):
     at, _, status, errors = runs["rule"]
     assert status == 0, errors

@@ -296,7 +296,10 @@ def test_a_network_of_central_holes_completes_holes_at_the_border(tmp_path):
 
 def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
     (tmp_path / "empty").mkdir()
-    tf.train.Checkpoint(x=tf.Variable(1.0)).write(str(tmp_path / "other"))
+    checkpoint = tf.train.Checkpoint(x=tf.Variable(1.0))
+    for name in ("other", "cut", "several/a", "several/b", "step-5"):
+        checkpoint.write(str(tmp_path / name))
+    (tmp_path / "cut.data-00000-of-00001").unlink()
     asked = {
         # Nothing of flags, which a caller in Python has none of.
         "absent": "^absent: there is no file or folder absent, .* telea, navier_stokes",
@@ -304,6 +307,10 @@ def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
         f"{tmp_path}/other": "of neither a run of train.py nor",
         f"{runs}/dcgan": "completes nothing itself; add the search",
         f"{runs}/glcic@8": "no checkpoint of step 8, only of 7",
+        "absent@8": "there is no file or folder absent",
+        f"{tmp_path}/cut": "cut: the checkpoint has an .index but 0 of its .data",
+        f"{tmp_path}/several": "several must be .* found in it: a, b",
+        f"{tmp_path}/step-5": "of neither a run of train.py nor",
         "telea@8": "only a run folder has checkpoints",
         f"my run={runs}/glcic": "^my run=.*: the label 'my run' must be",
         f"{tmp_path}/absent.cfg": "No such file",
@@ -314,7 +321,7 @@ def test_what_completes_nothing_is_refused_with_what_there_is(runs, tmp_path):
     for methods, weights, expected in (
         (["giica"], [f"{runs}/glcic"], "giica needs weights, and none of it"),
         (["context_encoder"], [], "context_encoder needs weights"),
-        (["telea", "telea"], [], "two methods are called telea"),
+        (["telea", "telea"], [], "2 methods are called telea"),
     ):
         with pytest.raises(UsageError, match=expected):
             photo_methods.open_all(methods, weights)

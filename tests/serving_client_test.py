@@ -331,31 +331,6 @@ def test_what_the_model_refuses_is_shown_and_not_repeated(server, name):
     assert not error.value.every_request
 
 
-@pytest.mark.parametrize(
-    ("message", "line"),
-    [
-        (
-            "assertion failed: [too large:] [9] [pixels] [Condition x <= y did not "
-            "hold element-wise:] [x (a:0) = ] [9]\n\t [[{{node Assert}}]]",
-            "too large: 9 pixels",
-        ),
-        (
-            "Unknown image file format.\n\t [[{{node map/DecodeImage}}]]",
-            "Unknown image file format.",
-        ),
-        (
-            "2 root error(s) found.\n  (0) INVALID_ARGUMENT: damaged\n\t "
-            "[[{{node a}}]]\n  (1) INVALID_ARGUMENT: damaged",
-            "(0) INVALID_ARGUMENT: damaged",
-        ),
-        ("The queue is full\nmore", "The queue is full"),
-        ("", "no reason given"),
-    ],
-)
-def test_messages_of_tensorflow_become_one_line(message, line):
-    assert transport.in_one_line(message) == line
-
-
 def test_sizes_that_differ_and_files_that_are_no_pictures_are_not_sent(
     run, server, tmp_path
 ):

@@ -3,7 +3,7 @@
 import pytest
 
 from command_line.parsing import UsageError
-from command_line.source_text import parse
+from command_line.source_text import check_apart, own_name, parse
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,26 @@ def test_mirrored_in_another_place_is_refused(text):
 def test_a_label_that_cannot_name_a_file_is_refused():
     with pytest.raises(UsageError, match="the label 'my run' must be"):
         parse("my run=telea")
+
+
+def test_an_export_is_called_by_its_method_and_another_number_by_itself(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for method in ("glcic", "giica", "my net"):
+        (tmp_path / method / "1").mkdir(parents=True)
+        (tmp_path / method / "1" / "saved_model.pb").touch()
+    (tmp_path / "pictures" / "1").mkdir(parents=True)
+    paths = ["glcic/1", "giica/1/", "./glcic/1", "pictures/1", "flags/a.cfg", "telea"]
+    names = [own_name(path) for path in paths]
+    assert names == ["glcic", "giica", "glcic", "1", "a", "telea"]
+    monkeypatch.chdir(tmp_path / "giica")
+    assert own_name("1") == "giica"
+    with pytest.raises(UsageError, match="the label 'my net' must be"):
+        parse(f"{tmp_path}/my net/1")
+
+
+def test_labels_that_are_shared_are_refused():
+    check_apart(["a", "b"])
+    with pytest.raises(UsageError, match="^2 methods are called b; tell them apart"):
+        check_apart(["a", "b", "b"])

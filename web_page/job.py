@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import inpainting_tf
 from inpainting_tf import completion, image_files, images, photo_figures
+from inpainting_tf.tensorflow_errors import in_one_line
 from web_page import attention, pictures, results
 
 # Iterations of a search whose pictures stay on the page.
@@ -237,4 +238,5 @@ def _in_words(error):
     """What is wrong, for somebody who has never seen a stack trace."""
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
         return "There is not enough memory for a photo of this size. Make it smaller."
-    return f"This method failed: {image_files.first_line(error)}"
+    message = getattr(error, "message", None) or image_files.first_line(error)
+    return f"This method failed: {in_one_line(message)}"
