@@ -79,8 +79,8 @@ STAGES = {
         "What the networks are made of.",
         {
             "inpainting_tf": "contextual_attention attention_stages "
-            "attention_diagonals attention_rows attention_blocks layers convolutions "
-            "arithmetic"
+            "attention_diagonals attention_rows attention_blocks ordered_sums layers "
+            "convolutions arithmetic"
         },
     ),
     "Losses": (
@@ -109,7 +109,7 @@ STAGES = {
         "serving",
         "SavedModels, a client of TF Serving, and whole collections by Apache Beam.",
         {
-            "inpainting_tf": "exporting serving graph_codecs",
+            "inpainting_tf": "exporting serving graph_codecs tensorflow_errors",
             "serving": ". client transport pictures local_model",
             "collection": ". pipeline work storage",
         },
